@@ -1,0 +1,58 @@
+"""Everything that people do with this repository, one session a word. `nox --list` shows them."""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.sessions = ["lint", "test"]
+nox.options.reuse_existing_virtualenvs = True
+
+RUST = ["--manifest-path", "rust/Cargo.toml"]
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Install the package and run its demonstration."""
+    session.install(".[trio]")
+    session.run("durable-anyio", "demo", *session.posargs)
+
+
+@nox.session
+def test(session: nox.Session) -> None:
+    """The Rust tests and the Python tests."""
+    session.install(".[dev]")
+    session.run("cargo", "test", "--workspace", *RUST, external=True)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and types of both languages."""
+    session.install(".[dev]")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
+    session.run("pyright")
+    session.run("cargo", "fmt", "--all", "--check", *RUST, external=True)
+    session.run("cargo", "clippy", "--workspace", "--all-targets", *RUST, "--", "-D", "warnings", external=True)
+
+
+@nox.session
+def gen(session: nox.Session) -> None:
+    """Write generated/ anew from udl/ and the protos (with --check: compare)."""
+    session.run(".ci/gen", *session.posargs, external=True)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The benchmarks; they compare with DBOS, which lives in an environment of its own."""
+    session.install(".[trio]", "dbos>=3.4,<4")
+    session.run("python", "benchmarks/embedded.py", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Run the code in the documentation."""
+    session.install(".[dev]")
+    session.run("pytest", "tests/docs", *session.posargs)

@@ -1,0 +1,255 @@
+//! One core: a runtime, a connection, workers, and the queue of items for Python.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use durable_client::{CallOptions, Code, Request, Status};
+use prost::Message;
+use tokio::{
+    runtime::{Builder, Handle, Runtime},
+    task::AbortHandle,
+};
+
+use crate::{
+    answer::Owed,
+    error::{BridgeError, Result, report_panics_to},
+    messages::{Call, Command, Commands, Connect, StartWorker, StopWorker, command::Kind},
+    queue::{ERROR, Queue},
+    target::{self, Target},
+    workers::Workers,
+};
+
+/// Enough to decode and apply at the same time; the work that is heavy has threads of its own (the engine's writer).
+const RUNTIME_THREADS: usize = 2;
+/// Tasks end at their next await; what takes longer than this is stuck, and left to the process's end.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub struct Core {
+    /// None: closed.
+    runtime: Mutex<Option<Runtime>>,
+    state: Arc<State>,
+}
+
+/// What the core's tasks share.
+struct State {
+    queue: Arc<Queue>,
+    connection: Mutex<Connection>,
+    workers: Workers,
+    /// Calls that are open, by their command's id.
+    calls: Mutex<HashMap<u64, AbortHandle>>,
+}
+
+enum Connection {
+    None,
+    Pending,
+    Made(Box<Target>),
+    Closed,
+}
+
+impl Core {
+    pub fn open() -> Result<Core> {
+        let start = |error: std::io::Error| BridgeError::Start(format!("the core cannot be started: {error}"));
+        let queue = Arc::new(Queue::open().map_err(start)?);
+        let reports = Arc::downgrade(&queue);
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(RUNTIME_THREADS)
+            .thread_name("durable-core")
+            .on_thread_start(move || report_panics_to(reports.clone()))
+            .enable_all()
+            .build()
+            .map_err(start)?;
+        let state = State {
+            queue,
+            connection: Mutex::new(Connection::None),
+            workers: Workers::default(),
+            calls: Mutex::default(),
+        };
+        Ok(Core { runtime: Mutex::new(Some(runtime)), state: Arc::new(state) })
+    }
+
+    pub fn wake_fd(&self) -> i32 {
+        self.state.queue.wake_fd()
+    }
+
+    pub fn drain(&self, limit: u32) -> Vec<u8> {
+        self.state.queue.drain(usize::try_from(limit).unwrap_or(usize::MAX))
+    }
+
+    pub fn submit(&self, commands: &[u8]) -> Result<()> {
+        let commands = Commands::decode(commands)
+            .map_err(|error| BridgeError::BadMessage(format!("the commands cannot be decoded: {error}")))?;
+        let Some(runtime) = lock(&self.runtime).as_ref().map(|runtime| runtime.handle().clone()) else {
+            return Err(BridgeError::BadHandle("the core is closed".into()));
+        };
+        let _inside = runtime.enter();
+        for command in commands.commands {
+            self.state.handle(&runtime, command);
+        }
+        Ok(())
+    }
+
+    /// Ends everything within a bounded time: calls are given up, workers end as in a crash, the engine commits what it
+    /// has acknowledged, threads are joined.
+    pub fn close(&self) {
+        let Some(runtime) = lock(&self.runtime).take() else { return };
+        let connection = std::mem::replace(&mut *lock(&self.state.connection), Connection::Closed);
+        for (_, call) in lock(&self.state.calls).drain() {
+            call.abort();
+        }
+        {
+            let _inside = runtime.enter();
+            self.state.workers.abandon();
+        }
+        if let Connection::Made(target) = connection {
+            target.close();
+        }
+        runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+        self.state.queue.close();
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl State {
+    fn handle(self: &Arc<Self>, runtime: &Handle, command: Command) {
+        let owed = Owed::new(command.id, self.queue.clone());
+        match command.kind {
+            None => owed.give(Err(target::invalid("a command of no kind that this version knows"))),
+            Some(Kind::Connect(connect)) => self.connect(runtime, connect, owed),
+            Some(Kind::Call(call)) => self.call(runtime, command.id, call, owed),
+            Some(Kind::CancelCall(cancel)) => {
+                if let Some(call) = lock(&self.calls).remove(&cancel.call) {
+                    call.abort();
+                }
+            }
+            Some(Kind::StartWorker(start)) => owed.give(self.start_worker(start)),
+            Some(Kind::StopWorker(stop)) => self.stop_worker(runtime, stop, owed),
+            Some(Kind::WorkflowCompletion(completion)) => {
+                self.to_worker(completion.worker, &completion.completion, durable_worker::Worker::complete_workflow);
+            }
+            Some(Kind::ActivityCompletion(completion)) => {
+                self.to_worker(completion.worker, &completion.completion, durable_worker::Worker::complete_activity);
+            }
+            Some(Kind::ActivityHeartbeat(heartbeat)) => {
+                self.to_worker(heartbeat.worker, &heartbeat.heartbeat, durable_worker::Worker::heartbeat);
+            }
+            Some(Kind::AdvanceTime(advance)) => self.advance(runtime, Duration::from_millis(advance.by_ms), owed),
+            Some(Kind::CurrentTime(_)) => owed.give(self.current_time()),
+        }
+    }
+
+    fn connect(self: &Arc<Self>, runtime: &Handle, command: Connect, owed: Owed) {
+        {
+            let mut connection = lock(&self.connection);
+            if !matches!(*connection, Connection::None) {
+                return owed.give(Err(Status::new(Code::FailedPrecondition, "the core is connected already")));
+            }
+            *connection = Connection::Pending;
+        }
+        let state = self.clone();
+        runtime.spawn(async move {
+            let made = target::connect(command).await;
+            let outcome = {
+                let mut connection = lock(&state.connection);
+                match (made, &*connection) {
+                    (Ok(target), Connection::Pending) => {
+                        *connection = Connection::Made(Box::new(target));
+                        Ok(Vec::new())
+                    }
+                    (Ok(target), _) => {
+                        drop(connection);
+                        target.close();
+                        Err(Status::new(Code::Cancelled, "the core was closed meanwhile"))
+                    }
+                    (Err(status), Connection::Pending) => {
+                        *connection = Connection::None; // another attempt is welcome
+                        Err(status)
+                    }
+                    (Err(status), _) => Err(status),
+                }
+            };
+            owed.give(outcome);
+        });
+    }
+
+    fn call(self: &Arc<Self>, runtime: &Handle, id: u64, call: Call, owed: Owed) {
+        let (target, request) = match self.target().and_then(|target| Ok((target, Request::decode(&call.rpc, &call.request)?))) {
+            Ok(ready) => ready,
+            Err(status) => return owed.give(Err(status)),
+        };
+        let timeout = (call.timeout_ms != 0).then(|| Duration::from_millis(call.timeout_ms));
+        let mut metadata: Vec<(String, String)> = call.metadata.into_iter().collect();
+        metadata.sort();
+        let state = self.clone();
+        // Held while the task is entered, so that a call which ends at once does not leave its entry behind.
+        let mut calls = lock(&self.calls);
+        let task = runtime.spawn(async move {
+            let answer = target.service.call_with(request, CallOptions { timeout, metadata });
+            let outcome = match timeout {
+                // In process nobody else bounds the call.
+                Some(timeout) => tokio::time::timeout(timeout, answer).await.unwrap_or_else(|_| {
+                    Err(Status::new(Code::DeadlineExceeded, format!("{}: no answer within {timeout:?}", call.rpc)))
+                }),
+                None => answer.await,
+            };
+            lock(&state.calls).remove(&id);
+            owed.give(outcome.map(|response| response.encode()));
+        });
+        if id != 0 {
+            calls.insert(id, task.abort_handle());
+        }
+    }
+
+    fn start_worker(&self, command: StartWorker) -> std::result::Result<Vec<u8>, Status> {
+        self.workers.start(&self.target()?, command, self.queue.clone())?;
+        Ok(Vec::new())
+    }
+
+    fn stop_worker(self: &Arc<Self>, runtime: &Handle, command: StopWorker, owed: Owed) {
+        let state = self.clone();
+        runtime.spawn(async move {
+            let stopped = state.workers.stop(command.worker, Duration::from_millis(command.graceful_timeout_ms)).await;
+            owed.give(stopped.map(|()| Vec::new()));
+        });
+    }
+
+    /// Hands an answer of Python's to its worker. A worker that is gone has nobody waiting for it.
+    fn to_worker<M: Message + Default>(&self, number: u64, bytes: &[u8], hand_over: fn(&durable_worker::Worker, M)) {
+        let Some(worker) = self.workers.get(number) else { return };
+        match M::decode(bytes) {
+            Ok(message) => hand_over(&worker, message),
+            Err(error) => self.queue.push_event(number, ERROR, format!("an answer cannot be decoded: {error}"), true),
+        }
+    }
+
+    fn advance(self: &Arc<Self>, runtime: &Handle, by: Duration, owed: Owed) {
+        match self.target() {
+            Ok(target) => drop(runtime.spawn(async move { owed.give(target.advance(by).await.map(|()| Vec::new())) })),
+            Err(status) => owed.give(Err(status)),
+        }
+    }
+
+    fn current_time(&self) -> std::result::Result<Vec<u8>, Status> {
+        Ok(prost_wkt_types::Timestamp::from(self.target()?.now()).encode_to_vec())
+    }
+
+    fn target(&self) -> std::result::Result<Target, Status> {
+        match &*lock(&self.connection) {
+            Connection::Made(target) => Ok((**target).clone()),
+            Connection::None | Connection::Pending => Err(Status::new(Code::FailedPrecondition, "the core is not connected yet")),
+            Connection::Closed => Err(Status::new(Code::Cancelled, "the core is closed")),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No code that may panic runs under these locks in a way that leaves them half changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

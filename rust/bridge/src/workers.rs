@@ -1,0 +1,114 @@
+//! The workers of a core: by the numbers that Python chose, their items put into the core's queue.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use durable_client::{Code, Status};
+use durable_worker::{Sink, Worker, WorkerEvent, WorkerOptions};
+use prost::Message;
+use temporalio_protos::coresdk::{activity_task, workflow_activation};
+
+use crate::{
+    messages::{ActivityTask, StartWorker, WorkflowActivation, item::Kind},
+    queue::Queue,
+    target::{Target, invalid},
+};
+
+#[derive(Default)]
+pub struct Workers(Mutex<HashMap<u64, Arc<Worker>>>);
+
+impl Workers {
+    /// Must be called inside the core's runtime.
+    pub fn start(&self, target: &Target, command: StartWorker, queue: Arc<Queue>) -> Result<(), Status> {
+        let number = command.worker;
+        if number == 0 {
+            return Err(invalid("a worker's number is not 0"));
+        }
+        if command.task_queue.is_empty() {
+            return Err(invalid("the name of the task queue is empty"));
+        }
+        let mut workers = self.lock();
+        if workers.contains_key(&number) {
+            return Err(Status::new(Code::AlreadyExists, format!("there is a worker {number} already")));
+        }
+        let sink = Arc::new(QueueSink { worker: number, queue });
+        workers.insert(number, Arc::new(Worker::start(target.service.clone(), options(target, command), sink)));
+        Ok(())
+    }
+
+    pub fn get(&self, number: u64) -> Option<Arc<Worker>> {
+        self.lock().get(&number).cloned()
+    }
+
+    /// Takes the worker out only when it has stopped: until then its answers have to reach it.
+    pub async fn stop(&self, number: u64, graceful: Duration) -> Result<(), Status> {
+        let worker = self.get(number).ok_or_else(|| Status::new(Code::NotFound, format!("there is no worker {number}")))?;
+        worker.stop(graceful).await;
+        self.lock().remove(&number);
+        Ok(())
+    }
+
+    /// Drops all workers, which ends them at once.
+    pub fn abandon(&self) {
+        let workers = std::mem::take(&mut *self.lock());
+        drop(workers);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Worker>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn options(target: &Target, command: StartWorker) -> WorkerOptions {
+    let defaults = WorkerOptions::default();
+    let interval = |milliseconds: u64, default: Duration| if milliseconds == 0 { default } else { Duration::from_millis(milliseconds) };
+    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    WorkerOptions {
+        namespace: target.namespace.clone(),
+        identity: if command.identity.is_empty() { target.identity.clone() } else { command.identity },
+        task_queue: command.task_queue,
+        max_cached_workflows: count(command.max_cached_workflows),
+        max_concurrent_workflow_tasks: count(command.max_concurrent_workflow_tasks).max(1),
+        max_concurrent_activities: count(command.max_concurrent_activities).max(1),
+        workflow_task_pollers: count(command.workflow_task_pollers).max(1),
+        activity_task_pollers: count(command.activity_task_pollers).max(1),
+        polls_workflows: command.polls_workflows,
+        polls_activities: command.polls_activities,
+        sticky_schedule_to_start_timeout: interval(
+            command.sticky_schedule_to_start_timeout_ms,
+            defaults.sticky_schedule_to_start_timeout,
+        ),
+        max_heartbeat_throttle_interval: interval(
+            command.max_heartbeat_throttle_interval_ms,
+            defaults.max_heartbeat_throttle_interval,
+        ),
+        default_heartbeat_throttle_interval: interval(
+            command.default_heartbeat_throttle_interval_ms,
+            defaults.default_heartbeat_throttle_interval,
+        ),
+        ..defaults
+    }
+}
+
+struct QueueSink {
+    worker: u64,
+    queue: Arc<Queue>,
+}
+
+impl Sink for QueueSink {
+    fn activation(&self, activation: workflow_activation::WorkflowActivation) {
+        let activation = activation.encode_to_vec();
+        self.queue.push(Kind::Activation(WorkflowActivation { worker: self.worker, activation }));
+    }
+
+    fn activity(&self, task: activity_task::ActivityTask) {
+        self.queue.push(Kind::Activity(ActivityTask { worker: self.worker, task: task.encode_to_vec() }));
+    }
+
+    fn event(&self, event: WorkerEvent) {
+        self.queue.push_event(self.worker, event.level, event.message, event.fatal);
+    }
+}

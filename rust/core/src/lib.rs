@@ -1,0 +1,21 @@
+//! The state machines of one workflow run: history in, activations out; completions in, commands out.
+//!
+//! Pure: no clock, no randomness, no sockets, no threads, no async. The driver (`durable-worker`, a replayer, a test)
+//! owns a [`Run`] per cached run and follows the contract in its documentation.
+//!
+//! From the outside in:
+//! - [`Run`] is the conversation: tasks, activations, answers, queries, eviction.
+//! - `workflow` applies the history of one run to its machines and turns commands into machines.
+//! - `machines` holds one machine a file, its transition table first.
+//! - `history` cuts a history into the stretches that were one workflow task each.
+//! - `flags` remembers which behaviours a history was recorded with.
+
+mod fault;
+mod flags;
+mod history;
+mod machines;
+mod report;
+mod run;
+mod workflow;
+
+pub use run::{EvictionReason, Output, Run, RunOptions, RunStatistics};

@@ -1,0 +1,582 @@
+//! The machines of one run, and the history applied to them.
+//!
+//! Two directions meet here. Events move machines and make jobs for the code ([`Workflow::apply_next`]); commands of the code
+//! make machines and queue up ([`Workflow::handle_commands`]). The queue keeps a command until the history answers it:
+//! the events after a completed workflow task must be those of the queued commands, one by one and in order, which is how
+//! code that does something else than it did is found out.
+
+use crate::{
+    fault::Fault,
+    flags::{CHECK_IDS_AND_TYPES, ENDING_LAST, Flags},
+    history::History,
+    machines::{Activity, Effect, Ending, Machine, Timer, WorkflowTask},
+};
+use prost_wkt_types::Timestamp;
+use siphasher::sip::SipHasher13;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    hash::{Hash, Hasher},
+};
+use temporalio_protos::{
+    coresdk::{
+        common::VersioningIntent,
+        workflow_activation::{
+            CancelWorkflow, SignalWorkflow, UpdateRandomSeed, WorkflowActivation, WorkflowActivationJob,
+            start_workflow_from_attribs, workflow_activation_job::Variant as Job,
+        },
+        workflow_commands::{ContinueAsNewWorkflowExecution, WorkflowCommand, workflow_command::Variant as LangCommand},
+    },
+    temporal::api::{
+        command::v1::{
+            Command, CommandAttributesExt,
+            command::{self, Attributes as CommandAttributes},
+            continue_as_new_cmd_to_api, schedule_activity_cmd_to_api,
+        },
+        common::v1::{Memo, RetryPolicy, SearchAttributes},
+        enums::v1::{CommandType, EventType},
+        history::v1::{HistoryEvent, WorkflowExecutionStartedEventAttributes, history_event::Attributes},
+        sdk::v1::{EventGroupMarker, UserMetadata, WorkflowTaskCompletedMetadata},
+    },
+};
+
+type Key = usize;
+
+/// What the code can name in a later command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    Timer(u32),
+    Activity(u32),
+}
+
+/// What a command carries besides its attributes.
+#[derive(Debug, Clone, Default)]
+struct Annotations {
+    user_metadata: Option<UserMetadata>,
+    event_group_markers: Vec<EventGroupMarker>,
+}
+
+#[derive(Debug)]
+struct Queued {
+    kind: CommandType,
+    machine: Key,
+    /// Taken when the command is sent; the queue then only waits for the event.
+    attributes: Option<CommandAttributes>,
+    annotations: Annotations,
+}
+
+/// What a continued run inherits when the code does not say otherwise.
+#[derive(Debug, Default)]
+struct Inherited {
+    memo: Option<Memo>,
+    retry_policy: Option<RetryPolicy>,
+    search_attributes: Option<SearchAttributes>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Workflow {
+    run_id: String,
+    workflow_id: String,
+    task_queue: String,
+    history: History,
+    pub(crate) replaying: bool,
+    /// The event that closed the run was applied: nothing may be answered any more.
+    pub(crate) is_closed: bool,
+    /// The code gave the command that ends the run.
+    pub(crate) is_finished: bool,
+    started_id: i64,
+    next_started_id: i64,
+    pub(crate) last_processed_id: i64,
+    time: Option<Timestamp>,
+    history_size_bytes: u64,
+    continue_as_new_suggested: bool,
+    suggest_continue_as_new_reasons: Vec<i32>,
+    target_version_changed: bool,
+    flags: Flags,
+    machines: Vec<Machine>,
+    by_event: BTreeMap<i64, Key>,
+    by_subject: BTreeMap<Subject, Key>,
+    queue: VecDeque<Queued>,
+    jobs: Vec<Job>,
+    inherited: Inherited,
+}
+
+impl Workflow {
+    pub(crate) fn new(run_id: String, workflow_id: String, task_queue: String) -> Workflow {
+        Workflow { run_id, workflow_id, task_queue, ..Default::default() }
+    }
+
+    /// Takes the history of a new task and applies its first stretch. `events` may begin with what was applied before.
+    pub(crate) fn handle_history(&mut self, events: Vec<HistoryEvent>, previous_started_id: i64) -> Result<(), Fault> {
+        self.history = History::new(events, previous_started_id);
+        self.replaying = previous_started_id > 0;
+        self.apply_next()?;
+        if self.jobs.is_empty() {
+            self.apply_next()?;
+        }
+        Ok(())
+    }
+
+    /// Goes on through a history that is being replayed, up to the next stretch that the code must hear of.
+    pub(crate) fn apply_until_jobs(&mut self) -> Result<(), Fault> {
+        while self.jobs.is_empty() {
+            if self.apply_next()? == 0 || !self.replaying {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn has_jobs(&self) -> bool {
+        !self.jobs.is_empty()
+    }
+
+    /// The next activation. Without jobs it is the frame of a query.
+    pub(crate) fn take_activation(&mut self) -> WorkflowActivation {
+        let mut jobs = std::mem::take(&mut self.jobs);
+        jobs.sort_by_key(job_rank);
+        WorkflowActivation {
+            run_id: self.run_id.clone(),
+            timestamp: self.time,
+            // Queries are never recorded, so that code must treat them like replay whenever they come.
+            is_replaying: self.replaying || jobs.is_empty(),
+            history_length: u32::try_from(self.last_processed_id).unwrap_or(u32::MAX),
+            jobs: jobs.into_iter().map(|variant| WorkflowActivationJob { variant: Some(variant) }).collect(),
+            available_internal_flags: self.flags.lang(),
+            history_size_bytes: self.history_size_bytes,
+            continue_as_new_suggested: self.continue_as_new_suggested,
+            last_sdk_version: self.flags.last_version().to_owned(),
+            suggest_continue_as_new_reasons: self.suggest_continue_as_new_reasons.clone(),
+            target_worker_deployment_version_changed: self.target_version_changed,
+            ..Default::default()
+        }
+    }
+
+    /// What the live task's completion sends: every command that was not sent and not withdrawn.
+    pub(crate) fn take_commands(&mut self) -> Vec<Command> {
+        let machines = &self.machines;
+        self.queue.retain(|queued| !machines[queued.machine].is_withdrawn());
+        let mut commands = Vec::new();
+        for queued in &mut self.queue {
+            let Some(attributes) = queued.attributes.take() else { continue };
+            let annotations = std::mem::take(&mut queued.annotations);
+            commands.push(Command {
+                command_type: queued.kind as i32,
+                user_metadata: annotations.user_metadata,
+                event_group_markers: annotations.event_group_markers,
+                attributes: Some(attributes),
+            });
+        }
+        commands
+    }
+
+    pub(crate) fn take_metadata(&mut self) -> WorkflowTaskCompletedMetadata {
+        self.flags.take_metadata()
+    }
+
+    pub(crate) fn add_lang_flags(&mut self, flags: &[u32]) {
+        self.flags.add_lang_used(flags);
+    }
+
+    /// The service dropped the task that was just completed (a speculative one): its two events never were.
+    pub(crate) fn reset(&mut self, started_id: i64) {
+        self.started_id = started_id;
+        self.last_processed_id = self.last_processed_id.saturating_sub(2);
+        let kept = self.last_processed_id;
+        self.by_event.retain(|event_id, _| *event_id <= kept);
+    }
+
+    // ---- events ----
+
+    /// Applies the next stretch; answers how many events that were.
+    fn apply_next(&mut self) -> Result<usize, Fault> {
+        if self.is_closed {
+            self.replaying = false;
+            return Ok(0);
+        }
+        let (mut events, is_last) = self.history.take_next(self.started_id).unwrap_or((Vec::new(), true));
+        events.retain(|event| event.event_id > self.last_processed_id);
+        let Some(last) = events.last() else {
+            self.replaying = false;
+            return Ok(0);
+        };
+        if last.event_type() == EventType::WorkflowTaskStarted {
+            self.next_started_id = last.event_id;
+        }
+        self.collect_flags(&events);
+        let count = events.len();
+        let mut answers_due = false;
+        for event in events {
+            self.check_position(&event)?;
+            let event_id = event.event_id;
+            let is_command = event.is_command_event();
+            let is_completed = event.event_type() == EventType::WorkflowTaskCompleted;
+            if self.replaying && is_last && event_id > self.history.previous_started_id && !is_completed && !is_command {
+                // Something that this worker neither made nor has seen: from here on it is live.
+                self.replaying = false;
+            }
+            if answers_due && !is_command && !event.is_ignorable() {
+                self.check_all_answered(&format!("event {event_id} ({})", event.event_type().as_str_name()))?;
+                answers_due = false;
+            }
+            answers_due |= is_completed;
+            self.apply(event, is_last)?;
+            self.last_processed_id = event_id;
+        }
+        if answers_due {
+            self.check_all_answered("its end")?;
+        }
+        Ok(count)
+    }
+
+    /// Flags of a task hold from its own replay on, and are written when it completes: look one completion ahead.
+    fn collect_flags(&mut self, events: &[HistoryEvent]) {
+        for event in events {
+            if let Some(Attributes::WorkflowTaskCompletedEventAttributes(attributes)) = &event.attributes {
+                self.flags.add_completed(attributes);
+            }
+        }
+        if let Some(attributes) = self.history.peek_completed() {
+            self.flags.add_completed(attributes);
+        }
+    }
+
+    fn check_position(&self, event: &HistoryEvent) -> Result<(), Fault> {
+        let expected = self.last_processed_id + 1;
+        if event.event_id == expected {
+            return Ok(());
+        }
+        Err(Fault::Fatal(format!("the history is out of order: event {expected} should come, it is event {}", event.event_id)))
+    }
+
+    /// A completed task's events of commands are over: every command must have had its event.
+    fn check_all_answered(&self, position: &str) -> Result<(), Fault> {
+        let Some(extra) = self.queue.iter().find(|queued| !self.machines[queued.machine].is_withdrawn()) else {
+            return Ok(());
+        };
+        Err(Fault::Nondeterminism(format!(
+            "the code gave the command {} ({}), which the history does not have before {position}",
+            extra.kind.as_str_name(),
+            self.machines[extra.machine].describe()
+        )))
+    }
+
+    fn apply(&mut self, event: HistoryEvent, is_last: bool) -> Result<(), Fault> {
+        self.is_closed |= event.is_final_wf_execution_event();
+        if event.is_ignorable() {
+            return Ok(());
+        }
+        match event.event_type() {
+            EventType::WorkflowExecutionTerminated | EventType::WorkflowExecutionTimedOut => return Ok(()),
+            EventType::Unspecified if event.worker_may_ignore => return Ok(()),
+            _ if event.attributes.is_none() => {
+                let known = event.event_type().as_str_name();
+                return Err(Fault::Fatal(format!("event {} ({known}) has no attributes", event.event_id)));
+            }
+            _ => {}
+        }
+        if event.is_command_event() {
+            return self.apply_command_event(event, is_last);
+        }
+        if let Some(Attributes::WorkflowTaskStartedEventAttributes(attributes)) = &event.attributes {
+            self.history_size_bytes = u64::try_from(attributes.history_size_bytes).unwrap_or_default();
+            self.continue_as_new_suggested = attributes.suggest_continue_as_new;
+            self.suggest_continue_as_new_reasons.clone_from(&attributes.suggest_continue_as_new_reasons);
+            self.target_version_changed = attributes.target_worker_deployment_version_changed;
+        }
+        match event.get_initial_command_event_id() {
+            Some(initial_id) => {
+                let key = self.by_event.get(&initial_id).copied().ok_or_else(|| {
+                    Fault::Nondeterminism(format!(
+                        "event {} ({}) belongs to event {initial_id}, for which the code gave no command",
+                        event.event_id,
+                        event.event_type().as_str_name()
+                    ))
+                })?;
+                self.move_machine(key, event, is_last)
+            }
+            None => self.apply_own_event(event),
+        }
+    }
+
+    /// An event that a command of the code made: the next command in the queue must be that one.
+    fn apply_command_event(&mut self, event: HistoryEvent, is_last: bool) -> Result<(), Fault> {
+        let event_id = event.event_id;
+        let event_name = event.event_type().as_str_name();
+        let Some(expected) = command_of_event(event.event_type()) else {
+            return Err(Fault::Fatal(format!("event {event_id} ({event_name}) is of a kind that this version does not support")));
+        };
+        let queued = loop {
+            let Some(queued) = self.queue.pop_front() else {
+                return Err(Fault::Nondeterminism(format!(
+                    "the history has event {event_id} ({event_name}), for which the code gave no command: \
+                     expected {}, found none",
+                    expected.as_str_name()
+                )));
+            };
+            if !self.machines[queued.machine].is_withdrawn() {
+                break queued;
+            }
+        };
+        if queued.kind != expected {
+            return Err(Fault::Nondeterminism(format!(
+                "event {event_id} is {event_name}, so that the command {} was expected, but the code gave {} ({})",
+                expected.as_str_name(),
+                queued.kind.as_str_name(),
+                self.machines[queued.machine].describe()
+            )));
+        }
+        self.move_machine(queued.machine, event, is_last)?;
+        self.by_event.insert(event_id, queued.machine);
+        Ok(())
+    }
+
+    /// An event that is about the run itself.
+    fn apply_own_event(&mut self, event: HistoryEvent) -> Result<(), Fault> {
+        let event_id = event.event_id;
+        match event.attributes {
+            Some(Attributes::WorkflowExecutionStartedEventAttributes(attributes)) => {
+                self.apply_start(attributes, event.event_time);
+            }
+            Some(Attributes::WorkflowTaskScheduledEventAttributes(_)) => {
+                // A machine begins in the state that this event puts it into.
+                let key = self.add_machine(Machine::WorkflowTask(WorkflowTask::new(self.next_started_id)));
+                self.by_event.insert(event_id, key);
+            }
+            Some(Attributes::WorkflowExecutionSignaledEventAttributes(attributes)) => {
+                self.jobs.push(Job::SignalWorkflow(SignalWorkflow::from((attributes, event_id))));
+            }
+            Some(Attributes::WorkflowExecutionCancelRequestedEventAttributes(attributes)) => {
+                self.jobs.push(Job::CancelWorkflow(CancelWorkflow::from(attributes)));
+            }
+            _ => {
+                return Err(Fault::Fatal(format!(
+                    "event {event_id} ({}) is of a kind that this version does not support",
+                    EventType::try_from(event.event_type).unwrap_or_default().as_str_name()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_start(&mut self, attributes: WorkflowExecutionStartedEventAttributes, time: Option<Timestamp>) {
+        self.move_time(time);
+        self.inherited = Inherited {
+            memo: attributes.memo.clone(),
+            retry_policy: attributes.retry_policy.clone(),
+            search_attributes: attributes.search_attributes.clone(),
+        };
+        let seed = seed_of(&attributes.original_execution_run_id);
+        let start = start_workflow_from_attribs(attributes, self.workflow_id.clone(), seed, time.unwrap_or_default());
+        self.jobs.push(Job::InitializeWorkflow(start));
+    }
+
+    fn move_machine(&mut self, key: Key, event: HistoryEvent, is_last: bool) -> Result<(), Fault> {
+        let check_ids = is_last || self.flags.core_was_used(CHECK_IDS_AND_TYPES);
+        let effects = self.machines[key].handle_event(event, check_ids)?;
+        self.handle_effects(key, effects, Annotations::default());
+        Ok(())
+    }
+
+    fn handle_effects(&mut self, key: Key, effects: Vec<Effect>, annotations: Annotations) {
+        for effect in effects {
+            match effect {
+                Effect::Job(job) => self.jobs.push(*job),
+                Effect::Command(attributes) => self.push_command(attributes, key, annotations.clone()),
+                Effect::TaskStarted { started_id, time } => {
+                    self.started_id = started_id;
+                    self.move_time(time);
+                }
+                Effect::NewSeed { run_id } => {
+                    let randomness_seed = seed_of(&run_id);
+                    self.jobs.push(Job::UpdateRandomSeed(UpdateRandomSeed { randomness_seed }));
+                }
+            }
+        }
+    }
+
+    /// The run's time never goes back, whatever the service's clocks did.
+    fn move_time(&mut self, time: Option<Timestamp>) {
+        let Some(time) = time else { return };
+        if self.time.is_none_or(|now| (now.seconds, now.nanos) < (time.seconds, time.nanos)) {
+            self.time = Some(time);
+        }
+    }
+
+    // ---- commands ----
+
+    /// Takes the commands of one activation (answers to queries removed).
+    pub(crate) fn handle_commands(&mut self, commands: Vec<WorkflowCommand>) -> Result<(), Fault> {
+        let keep_late = !self.replaying || self.flags.core_was_used(ENDING_LAST);
+        let mut ending = None;
+        for command in commands {
+            let is_ending = command.variant.as_ref().is_some_and(is_ending);
+            if is_ending {
+                ending.get_or_insert(command);
+            } else if ending.is_none() || keep_late {
+                self.handle_command(command)?;
+            }
+        }
+        match ending {
+            // A second activation of the same task may follow the end; the first end counts.
+            Some(command) if !self.is_finished => self.handle_command(command),
+            _ => Ok(()),
+        }
+    }
+
+    fn handle_command(&mut self, command: WorkflowCommand) -> Result<(), Fault> {
+        let annotations =
+            Annotations { user_metadata: command.user_metadata, event_group_markers: command.event_group_markers };
+        match command.variant {
+            None => return Err(Fault::Fatal("the code gave a command without content".to_owned())),
+            Some(LangCommand::StartTimer(command)) => {
+                let seq = command.seq;
+                self.add_subject(Subject::Timer(seq), Machine::Timer(Timer::new(seq)), command.into(), annotations)?;
+            }
+            Some(LangCommand::ScheduleActivity(command)) => {
+                let subject = Subject::Activity(command.seq);
+                let machine = Machine::Activity(Activity::new(&command));
+                let inherit = self.inherits_build(command.versioning_intent(), &command.task_queue);
+                let mut attributes = schedule_activity_cmd_to_api(command, inherit);
+                if let CommandAttributes::ScheduleActivityTaskCommandAttributes(attributes) = &mut attributes {
+                    // The driver does not take activities from a completion's answer.
+                    attributes.request_eager_execution = false;
+                }
+                self.add_subject(subject, machine, attributes, annotations)?;
+            }
+            Some(LangCommand::CancelTimer(command)) => self.cancel(Subject::Timer(command.seq), annotations)?,
+            Some(LangCommand::RequestCancelActivity(command)) => self.cancel(Subject::Activity(command.seq), annotations)?,
+            Some(LangCommand::CompleteWorkflowExecution(command)) => {
+                self.finish(Ending::completed(), command.into(), annotations);
+            }
+            Some(LangCommand::FailWorkflowExecution(command)) => self.finish(Ending::failed(), command.into(), annotations),
+            Some(LangCommand::CancelWorkflowExecution(command)) => {
+                self.finish(Ending::canceled(), command.into(), annotations);
+            }
+            Some(LangCommand::ContinueAsNewWorkflowExecution(command)) => {
+                let attributes = self.continue_as_new(command);
+                self.finish(Ending::continued_as_new(), attributes, annotations);
+            }
+            Some(other) => {
+                return Err(Fault::Fatal(format!("the code gave the command {}, which this version does not support", name_of(&other))));
+            }
+        }
+        Ok(())
+    }
+
+    fn add_subject(
+        &mut self,
+        subject: Subject,
+        machine: Machine,
+        attributes: CommandAttributes,
+        annotations: Annotations,
+    ) -> Result<(), Fault> {
+        let key = self.add_machine(machine);
+        if self.by_subject.insert(subject, key).is_some() {
+            return Err(Fault::Fatal(format!("the code gave two commands for {subject:?}")));
+        }
+        self.push_command(attributes, key, annotations);
+        Ok(())
+    }
+
+    fn cancel(&mut self, subject: Subject, annotations: Annotations) -> Result<(), Fault> {
+        let Some(key) = self.by_subject.get(&subject).copied() else {
+            return Err(Fault::Nondeterminism(format!("the code cancelled {subject:?}, which it never started")));
+        };
+        let effects = match &mut self.machines[key] {
+            Machine::Timer(timer) => timer.cancel(),
+            Machine::Activity(activity) => activity.cancel(),
+            Machine::Ending(_) | Machine::WorkflowTask(_) => Vec::new(),
+        };
+        self.handle_effects(key, effects, annotations);
+        Ok(())
+    }
+
+    fn finish(&mut self, ending: Ending, attributes: CommandAttributes, annotations: Annotations) {
+        let key = self.add_machine(Machine::Ending(ending));
+        self.push_command(attributes, key, annotations);
+        self.is_finished = true;
+    }
+
+    fn continue_as_new(&self, mut command: ContinueAsNewWorkflowExecution) -> CommandAttributes {
+        if command.memo.is_empty() {
+            command.memo = self.inherited.memo.clone().map(Into::into).unwrap_or_default();
+        }
+        if command.retry_policy.is_none() {
+            command.retry_policy.clone_from(&self.inherited.retry_policy);
+        }
+        if command.search_attributes.is_none() {
+            let current = self.inherited.search_attributes.clone();
+            command.search_attributes = current.filter(|attributes| !attributes.indexed_fields.is_empty());
+        }
+        let inherit = self.inherits_build(command.versioning_intent(), &command.task_queue);
+        continue_as_new_cmd_to_api(command, inherit)
+    }
+
+    fn inherits_build(&self, intent: VersioningIntent, task_queue: &str) -> bool {
+        match intent {
+            VersioningIntent::Compatible => true,
+            VersioningIntent::Default => false,
+            VersioningIntent::Unspecified => task_queue.is_empty() || task_queue == self.task_queue,
+        }
+    }
+
+    fn add_machine(&mut self, machine: Machine) -> Key {
+        self.machines.push(machine);
+        self.machines.len() - 1
+    }
+
+    fn push_command(&mut self, attributes: command::Attributes, machine: Key, annotations: Annotations) {
+        let kind = attributes.as_type();
+        self.queue.push_back(Queued { kind, machine, attributes: Some(attributes), annotations });
+    }
+}
+
+/// The random seed of a run. The algorithm is part of the contract with every recorded history: it never changes.
+fn seed_of(run_id: &str) -> u64 {
+    let mut hasher = SipHasher13::new();
+    run_id.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Where a job stands in its activation; equal ranks keep the order of the history.
+fn job_rank(job: &Job) -> u8 {
+    match job {
+        Job::InitializeWorkflow(_) => 0,
+        Job::NotifyHasPatch(_) => 1,
+        Job::UpdateRandomSeed(_) => 2,
+        Job::SignalWorkflow(_) | Job::DoUpdate(_) => 3,
+        Job::ResolveActivity(resolve) if resolve.is_local => 5,
+        Job::QueryWorkflow(_) => 6,
+        Job::RemoveFromCache(_) => 7,
+        _ => 4,
+    }
+}
+
+fn command_of_event(event: EventType) -> Option<CommandType> {
+    Some(match event {
+        EventType::TimerStarted => CommandType::StartTimer,
+        EventType::TimerCanceled => CommandType::CancelTimer,
+        EventType::ActivityTaskScheduled => CommandType::ScheduleActivityTask,
+        EventType::ActivityTaskCancelRequested => CommandType::RequestCancelActivityTask,
+        EventType::WorkflowExecutionCompleted => CommandType::CompleteWorkflowExecution,
+        EventType::WorkflowExecutionFailed => CommandType::FailWorkflowExecution,
+        EventType::WorkflowExecutionCanceled => CommandType::CancelWorkflowExecution,
+        EventType::WorkflowExecutionContinuedAsNew => CommandType::ContinueAsNewWorkflowExecution,
+        _ => return None,
+    })
+}
+
+fn is_ending(command: &LangCommand) -> bool {
+    matches!(
+        command,
+        LangCommand::CompleteWorkflowExecution(_)
+            | LangCommand::FailWorkflowExecution(_)
+            | LangCommand::CancelWorkflowExecution(_)
+            | LangCommand::ContinueAsNewWorkflowExecution(_)
+    )
+}
+
+fn name_of(command: &LangCommand) -> String {
+    let text = format!("{command:?}");
+    text.split('(').next().unwrap_or_default().to_owned()
+}

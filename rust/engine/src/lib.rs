@@ -1,0 +1,16 @@
+//! The embedded engine: the service's semantics over one SQLite file, inside the process.
+//!
+//! [`Engine`] is a handle; one writer thread (`host`) owns the state (`state`, pure) and the file (`store`). Requests
+//! queue up, are applied together, committed in one transaction, and only then answered.
+
+mod engine;
+mod error;
+mod host;
+mod lock;
+mod options;
+mod state;
+mod store;
+
+pub use engine::Engine;
+pub use error::OpenError;
+pub use options::{EngineOptions, Location};

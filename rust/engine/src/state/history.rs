@@ -1,0 +1,76 @@
+//! Events: which type an attribute is, and which ids it carries.
+
+use temporalio_protos::temporal::api::{
+    enums::v1::EventType,
+    history::v1::{HistoryEvent, history_event::Attributes},
+};
+
+/// The type of the events this engine writes.
+pub fn event_type(attributes: &Attributes) -> EventType {
+    use Attributes::*;
+    match attributes {
+        WorkflowExecutionStartedEventAttributes(_) => EventType::WorkflowExecutionStarted,
+        WorkflowExecutionCompletedEventAttributes(_) => EventType::WorkflowExecutionCompleted,
+        WorkflowExecutionFailedEventAttributes(_) => EventType::WorkflowExecutionFailed,
+        WorkflowExecutionTimedOutEventAttributes(_) => EventType::WorkflowExecutionTimedOut,
+        WorkflowTaskScheduledEventAttributes(_) => EventType::WorkflowTaskScheduled,
+        WorkflowTaskStartedEventAttributes(_) => EventType::WorkflowTaskStarted,
+        WorkflowTaskCompletedEventAttributes(_) => EventType::WorkflowTaskCompleted,
+        WorkflowTaskTimedOutEventAttributes(_) => EventType::WorkflowTaskTimedOut,
+        WorkflowTaskFailedEventAttributes(_) => EventType::WorkflowTaskFailed,
+        ActivityTaskScheduledEventAttributes(_) => EventType::ActivityTaskScheduled,
+        ActivityTaskStartedEventAttributes(_) => EventType::ActivityTaskStarted,
+        ActivityTaskCompletedEventAttributes(_) => EventType::ActivityTaskCompleted,
+        ActivityTaskFailedEventAttributes(_) => EventType::ActivityTaskFailed,
+        ActivityTaskTimedOutEventAttributes(_) => EventType::ActivityTaskTimedOut,
+        ActivityTaskCancelRequestedEventAttributes(_) => EventType::ActivityTaskCancelRequested,
+        ActivityTaskCanceledEventAttributes(_) => EventType::ActivityTaskCanceled,
+        TimerStartedEventAttributes(_) => EventType::TimerStarted,
+        TimerFiredEventAttributes(_) => EventType::TimerFired,
+        TimerCanceledEventAttributes(_) => EventType::TimerCanceled,
+        WorkflowExecutionCancelRequestedEventAttributes(_) => EventType::WorkflowExecutionCancelRequested,
+        WorkflowExecutionCanceledEventAttributes(_) => EventType::WorkflowExecutionCanceled,
+        WorkflowExecutionSignaledEventAttributes(_) => EventType::WorkflowExecutionSignaled,
+        WorkflowExecutionTerminatedEventAttributes(_) => EventType::WorkflowExecutionTerminated,
+        WorkflowExecutionContinuedAsNewEventAttributes(_) => EventType::WorkflowExecutionContinuedAsNew,
+        _ => EventType::Unspecified,
+    }
+}
+
+/// Scheduled id and the place of the started id, of the end of an activity.
+pub fn activity_ids(event: &mut HistoryEvent) -> Option<(i64, &mut i64)> {
+    use Attributes::*;
+    match event.attributes.as_mut()? {
+        ActivityTaskCompletedEventAttributes(end) => Some((end.scheduled_event_id, &mut end.started_event_id)),
+        ActivityTaskFailedEventAttributes(end) => Some((end.scheduled_event_id, &mut end.started_event_id)),
+        ActivityTaskTimedOutEventAttributes(end) => Some((end.scheduled_event_id, &mut end.started_event_id)),
+        ActivityTaskCanceledEventAttributes(end) => Some((end.scheduled_event_id, &mut end.started_event_id)),
+        _ => None,
+    }
+}
+
+/// The activity an end of an activity is about.
+pub fn scheduled_event_id(event: &HistoryEvent) -> Option<i64> {
+    use Attributes::*;
+    match event.attributes.as_ref()? {
+        ActivityTaskCompletedEventAttributes(end) => Some(end.scheduled_event_id),
+        ActivityTaskFailedEventAttributes(end) => Some(end.scheduled_event_id),
+        ActivityTaskTimedOutEventAttributes(end) => Some(end.scheduled_event_id),
+        ActivityTaskCanceledEventAttributes(end) => Some(end.scheduled_event_id),
+        _ => None,
+    }
+}
+
+/// The service moves ends of activities behind the other waiting events.
+pub fn moves_to_the_end(event: &HistoryEvent) -> bool {
+    scheduled_event_id(event).is_some()
+}
+
+/// Whether the event is the end of a run.
+pub fn is_close(event: &HistoryEvent) -> bool {
+    matches!(
+        EventType::try_from(event.event_type),
+        Ok(EventType::WorkflowExecutionCompleted | EventType::WorkflowExecutionFailed | EventType::WorkflowExecutionTimedOut
+            | EventType::WorkflowExecutionCanceled | EventType::WorkflowExecutionTerminated | EventType::WorkflowExecutionContinuedAsNew)
+    )
+}

@@ -1,0 +1,320 @@
+//! Calls that begin, signal and end runs from outside.
+
+use durable_client::{Code, Status};
+use temporalio_protos::temporal::api::{
+    common::v1::Payloads,
+    enums::v1::{ContinueAsNewInitiator, TaskQueueKind, WorkflowExecutionStatus, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowTaskFailedCause},
+    errordetails::v1::WorkflowExecutionAlreadyStartedFailure,
+    history::v1::{
+        WorkflowExecutionCancelRequestedEventAttributes, WorkflowExecutionContinuedAsNewEventAttributes,
+        WorkflowExecutionSignaledEventAttributes, WorkflowExecutionStartedEventAttributes, WorkflowExecutionTerminatedEventAttributes,
+        history_event::Attributes,
+    },
+    workflowservice::v1 as api,
+};
+
+use super::{
+    command::check_retry_policy,
+    limit::{MAX_SIGNAL_REQUESTS, check_blob, check_id, check_length, invalid},
+    run::{Run, RunKey},
+    time::{Nanos, duration, is_negative, length, timestamp},
+    world::{Answer, Env, World},
+};
+
+enum Conflict {
+    Free,
+    Existing(RunKey, bool),
+    Terminate(RunKey),
+}
+
+impl Run {
+    pub fn signal(&mut self, now: Nanos, name: String, input: Option<Payloads>, identity: String, request_id: String,
+                  header: Option<temporalio_protos::temporal::api::common::v1::Header>) {
+        if !request_id.is_empty() {
+            if self.record.signal_requests.contains(&request_id) {
+                return;
+            }
+            if self.record.signal_requests.len() >= MAX_SIGNAL_REQUESTS {
+                self.record.signal_requests.remove(0);
+            }
+            self.record.signal_requests.push(request_id.clone());
+        }
+        self.add_outside(now, Attributes::WorkflowExecutionSignaledEventAttributes(WorkflowExecutionSignaledEventAttributes {
+            signal_name: name, input, identity, header, request_id, ..Default::default()
+        }));
+        self.schedule_task(now);
+    }
+
+    /// Ends a started task before the run is ended from outside.
+    pub fn force_close(&mut self, now: Nanos) {
+        if self.record.task.as_ref().is_some_and(|task| task.is_started() && !task.is_transient()) {
+            let task = self.record.task.take().unwrap_or_default();
+            self.add(now, Attributes::WorkflowTaskFailedEventAttributes(temporalio_protos::temporal::api::history::v1::WorkflowTaskFailedEventAttributes {
+                scheduled_event_id: task.scheduled_event_id,
+                started_event_id: task.started_event_id,
+                cause: WorkflowTaskFailedCause::ForceCloseCommand as i32,
+                identity: task.identity,
+                ..Default::default()
+            }));
+        }
+        self.record.task = None;
+        self.flush_buffered();
+    }
+
+    pub fn terminate(&mut self, now: Nanos, reason: String, details: Option<Payloads>, identity: String) {
+        self.force_close(now);
+        self.add(now, Attributes::WorkflowExecutionTerminatedEventAttributes(WorkflowExecutionTerminatedEventAttributes { reason, details, identity }));
+        self.close(now, WorkflowExecutionStatus::Terminated);
+    }
+}
+
+fn check_start(request: &api::StartWorkflowExecutionRequest) -> Result<(), Status> {
+    check_id("WorkflowId", &request.workflow_id)?;
+    check_id("WorkflowType", request.workflow_type.as_ref().map_or("", |kind| &kind.name))?;
+    check_id("TaskQueue", request.task_queue.as_ref().map_or("", |queue| &queue.name))?;
+    check_length("RequestId", &request.request_id)?;
+    for (name, timeout) in [
+        ("WorkflowExecutionTimeout", &request.workflow_execution_timeout), ("WorkflowRunTimeout", &request.workflow_run_timeout),
+        ("WorkflowTaskTimeout", &request.workflow_task_timeout), ("WorkflowStartDelay", &request.workflow_start_delay),
+    ] {
+        if is_negative(timeout) {
+            return Err(invalid(format!("Invalid {name}: it is negative.")));
+        }
+    }
+    if !request.cron_schedule.is_empty() {
+        return Err(Status::new(Code::Unimplemented, "the embedded engine does not do cron schedules yet"));
+    }
+    check_retry_policy(&request.retry_policy).map_err(invalid)?;
+    check_blob("StartWorkflowExecutionRequest.Input", &request.input)?;
+    check_blob("StartWorkflowExecutionRequest.Memo", &request.memo)
+}
+
+fn already_started(run: &Run, message: String) -> Status {
+    let detail = WorkflowExecutionAlreadyStartedFailure {
+        start_request_id: run.record.request_id.clone(), run_id: run.record.run_id.clone(), first_execution_run_id: run.started().first_execution_run_id.clone(),
+    };
+    Status::with_detail(Code::AlreadyExists, message, "temporal.api.errordetails.v1.WorkflowExecutionAlreadyStartedFailure", &detail)
+}
+
+impl World {
+    fn conflict(&mut self, env: &Env, request: &api::StartWorkflowExecutionRequest) -> Result<Conflict, Status> {
+        let Some(key) = self.current(env, &request.workflow_id)? else { return Ok(Conflict::Free) };
+        let Some(run) = self.runs.get(&key) else { return Ok(Conflict::Free) };
+        if !request.request_id.is_empty() && run.record.request_id == request.request_id {
+            return Ok(Conflict::Existing(key, true));
+        }
+        let (id, run_id) = (&request.workflow_id, &run.record.run_id);
+        let reuse = request.workflow_id_reuse_policy();
+        if run.is_open() {
+            return match request.workflow_id_conflict_policy() {
+                WorkflowIdConflictPolicy::UseExisting => Ok(Conflict::Existing(key, false)),
+                WorkflowIdConflictPolicy::TerminateExisting => Ok(Conflict::Terminate(key)),
+                WorkflowIdConflictPolicy::Unspecified if reuse == WorkflowIdReusePolicy::TerminateIfRunning => Ok(Conflict::Terminate(key)),
+                _ => Err(already_started(run, format!("Workflow execution is already running. WorkflowId: {id}, RunId: {run_id}."))),
+            };
+        }
+        let done = run.record.status == WorkflowExecutionStatus::Completed as i32;
+        match reuse {
+            WorkflowIdReusePolicy::RejectDuplicate => Err(already_started(run, format!(
+                "Workflow execution already finished. WorkflowId: {id}, RunId: {run_id}. Workflow Id reuse policy: RejectDuplicate."))),
+            WorkflowIdReusePolicy::AllowDuplicateFailedOnly if done => Err(already_started(run, format!(
+                "Workflow execution already finished successfully. WorkflowId: {id}, RunId: {run_id}. Workflow Id reuse policy: AllowDuplicateFailedOnly."))),
+            _ => Ok(Conflict::Free),
+        }
+    }
+
+    pub fn start(&mut self, env: &Env, request: api::StartWorkflowExecutionRequest) -> Answer {
+        self.check_namespace(&request.namespace)?;
+        check_start(&request)?;
+        let (key, started) = self.start_checked(env, request)?;
+        let Some(run) = self.runs.get(&key) else { return Err(Status::new(Code::Internal, "the run has gone")) };
+        Ok(Some(api::StartWorkflowExecutionResponse {
+            run_id: run.record.run_id.clone(),
+            first_execution_run_id: run.started().first_execution_run_id.clone(),
+            started,
+            status: run.record.status,
+            ..Default::default()
+        }.into()))
+    }
+
+    fn start_checked(&mut self, env: &Env, request: api::StartWorkflowExecutionRequest) -> Result<(RunKey, bool), Status> {
+        match self.conflict(env, &request)? {
+            Conflict::Existing(key, started) => return Ok((key, started)),
+            Conflict::Terminate(key) => {
+                if let Some(run) = self.run_mut(key) {
+                    run.terminate(env.now, "TerminateIfRunning WorkflowIdReusePolicy: Policy".into(), None, "history-service".into());
+                    self.note_closed(key);
+                }
+            }
+            Conflict::Free => {}
+        }
+        let run_id = (env.new_id)();
+        let queue = request.task_queue.unwrap_or_default();
+        let attributes = WorkflowExecutionStartedEventAttributes {
+            workflow_type: request.workflow_type,
+            task_queue: Some(temporalio_protos::temporal::api::taskqueue::v1::TaskQueue { name: queue.name, kind: TaskQueueKind::Normal as i32, ..Default::default() }),
+            input: request.input,
+            workflow_execution_timeout: Some(request.workflow_execution_timeout.unwrap_or_default()),
+            workflow_run_timeout: Some(match length(&request.workflow_run_timeout) {
+                0 => request.workflow_execution_timeout.unwrap_or_default(),
+                timeout => duration(timeout),
+            }),
+            workflow_task_timeout: Some(match length(&request.workflow_task_timeout) {
+                0 => duration(super::workflow_task::DEFAULT_TASK_TIMEOUT),
+                timeout => duration(timeout),
+            }),
+            original_execution_run_id: run_id.clone(),
+            first_execution_run_id: run_id.clone(),
+            identity: request.identity,
+            retry_policy: request.retry_policy,
+            attempt: 1,
+            first_workflow_task_backoff: Some(request.workflow_start_delay.unwrap_or_default()),
+            memo: request.memo,
+            search_attributes: request.search_attributes,
+            header: request.header,
+            workflow_id: request.workflow_id.clone(),
+            continued_failure: request.continued_failure,
+            last_completion_result: request.last_completion_result,
+            priority: request.priority,
+            ..Default::default()
+        };
+        let key = self.begin(env, request.workflow_id, run_id, attributes, request.request_id, 0);
+        if let Some(run) = self.runs.get_mut(&key) {
+            run.record.user_metadata = request.user_metadata.clone();
+            if let (Some(event), Some(metadata)) = (run.tail.first_mut(), request.user_metadata) {
+                event.user_metadata = Some(metadata);
+            }
+        }
+        Ok((key, true))
+    }
+
+    fn begin(&mut self, env: &Env, workflow_id: String, run_id: String, mut attributes: WorkflowExecutionStartedEventAttributes,
+             request_id: String, execution_deadline: Nanos) -> RunKey {
+        let key = self.next_key;
+        self.next_key += 1;
+        let mut run = Run::new(key, workflow_id, run_id, env.now);
+        let delay = length(&attributes.first_workflow_task_backoff);
+        let execution_timeout = length(&attributes.workflow_execution_timeout);
+        if execution_deadline > 0 {
+            run.record.execution_deadline = execution_deadline;
+        } else if execution_timeout > 0 {
+            run.record.execution_deadline = env.now.saturating_add(execution_timeout).saturating_add(delay);
+        }
+        if run.record.execution_deadline > 0 {
+            attributes.workflow_execution_expiration_time = Some(timestamp(run.record.execution_deadline));
+        }
+        if length(&attributes.workflow_run_timeout) > 0 {
+            run.record.run_deadline = env.now.saturating_add(length(&attributes.workflow_run_timeout)).saturating_add(delay);
+        }
+        run.record.request_id = request_id;
+        let kept = WorkflowExecutionStartedEventAttributes { input: None, header: None, continued_failure: None, ..attributes.clone() };
+        run.add(env.now, Attributes::WorkflowExecutionStartedEventAttributes(attributes));
+        run.record.started = Some(kept);
+        if delay > 0 {
+            run.record.first_task_time = env.now.saturating_add(delay);
+        } else {
+            run.schedule_task(env.now);
+        }
+        self.insert(run);
+        key
+    }
+
+    /// The run after a continue-as-new.
+    pub fn begin_continued(&mut self, env: &Env, from: RunKey, next: WorkflowExecutionContinuedAsNewEventAttributes) {
+        let Some(old) = self.runs.get(&from) else { return };
+        let started = old.started().clone();
+        let (workflow_id, deadline) = (old.record.workflow_id.clone(), old.record.execution_deadline);
+        let attributes = WorkflowExecutionStartedEventAttributes {
+            workflow_type: next.workflow_type,
+            task_queue: next.task_queue,
+            input: next.input,
+            workflow_execution_timeout: started.workflow_execution_timeout,
+            workflow_run_timeout: next.workflow_run_timeout,
+            workflow_task_timeout: next.workflow_task_timeout,
+            continued_execution_run_id: old.record.run_id.clone(),
+            initiator: if next.initiator == 0 { ContinueAsNewInitiator::Workflow as i32 } else { next.initiator },
+            continued_failure: next.failure,
+            last_completion_result: next.last_completion_result,
+            original_execution_run_id: next.new_execution_run_id.clone(),
+            identity: started.identity,
+            first_execution_run_id: started.first_execution_run_id,
+            retry_policy: started.retry_policy,
+            attempt: 1,
+            first_workflow_task_backoff: Some(next.backoff_start_interval.unwrap_or_default()),
+            memo: next.memo,
+            search_attributes: next.search_attributes,
+            header: next.header,
+            workflow_id: workflow_id.clone(),
+            priority: started.priority,
+            ..Default::default()
+        };
+        let request_id = (env.new_id)();
+        self.begin(env, workflow_id, next.new_execution_run_id, attributes, request_id, deadline);
+    }
+
+    pub fn signal_with_start(&mut self, env: &Env, request: api::SignalWithStartWorkflowExecutionRequest) -> Answer {
+        self.check_namespace(&request.namespace)?;
+        check_id("SignalName", &request.signal_name)?;
+        check_blob("SignalWithStartWorkflowExecutionRequest.SignalInput", &request.signal_input)?;
+        let policy = if request.workflow_id_conflict_policy == 0 { WorkflowIdConflictPolicy::UseExisting as i32 } else { request.workflow_id_conflict_policy };
+        let start = api::StartWorkflowExecutionRequest {
+            namespace: request.namespace, workflow_id: request.workflow_id, workflow_type: request.workflow_type, task_queue: request.task_queue,
+            input: request.input, workflow_execution_timeout: request.workflow_execution_timeout, workflow_run_timeout: request.workflow_run_timeout,
+            workflow_task_timeout: request.workflow_task_timeout, identity: request.identity.clone(), request_id: request.request_id.clone(),
+            workflow_id_reuse_policy: request.workflow_id_reuse_policy, workflow_id_conflict_policy: policy, retry_policy: request.retry_policy,
+            cron_schedule: request.cron_schedule, memo: request.memo, search_attributes: request.search_attributes, header: request.header.clone(),
+            workflow_start_delay: request.workflow_start_delay, user_metadata: request.user_metadata, priority: request.priority, ..Default::default()
+        };
+        check_start(&start)?;
+        let (key, started) = self.start_checked(env, start)?;
+        let Some(run) = self.run_mut(key) else { return Err(Status::new(Code::Internal, "the run has gone")) };
+        if run.is_open() {
+            run.signal(env.now, request.signal_name, request.signal_input, request.identity, request.request_id, request.header);
+        }
+        Ok(Some(api::SignalWithStartWorkflowExecutionResponse {
+            run_id: run.record.run_id.clone(), first_execution_run_id: run.started().first_execution_run_id.clone(), started, ..Default::default()
+        }.into()))
+    }
+
+    pub fn signal(&mut self, env: &Env, request: api::SignalWorkflowExecutionRequest) -> Answer {
+        self.check_namespace(&request.namespace)?;
+        check_id("SignalName", &request.signal_name)?;
+        check_length("RequestId", &request.request_id)?;
+        check_blob("SignalWorkflowExecutionRequest.Input", &request.input)?;
+        let run = self.find_open(env, &request.workflow_execution)?;
+        run.signal(env.now, request.signal_name, request.input, request.identity, request.request_id, request.header);
+        Ok(Some(api::SignalWorkflowExecutionResponse::default().into()))
+    }
+
+    pub fn request_cancel(&mut self, env: &Env, request: api::RequestCancelWorkflowExecutionRequest) -> Answer {
+        self.check_namespace(&request.namespace)?;
+        let run = self.find_open(env, &request.workflow_execution)?;
+        check_chain(run, &request.first_execution_run_id)?;
+        if !run.record.cancel_requested {
+            run.record.cancel_requested = true;
+            run.add_outside(env.now, Attributes::WorkflowExecutionCancelRequestedEventAttributes(WorkflowExecutionCancelRequestedEventAttributes {
+                cause: request.reason, identity: request.identity, ..Default::default()
+            }));
+            run.schedule_task(env.now);
+        }
+        Ok(Some(api::RequestCancelWorkflowExecutionResponse::default().into()))
+    }
+
+    pub fn terminate(&mut self, env: &Env, request: api::TerminateWorkflowExecutionRequest) -> Answer {
+        self.check_namespace(&request.namespace)?;
+        check_blob("TerminateWorkflowExecutionRequest.Details", &request.details)?;
+        let run = self.find_open(env, &request.workflow_execution)?;
+        check_chain(run, &request.first_execution_run_id)?;
+        run.terminate(env.now, request.reason, request.details, request.identity);
+        let key = run.key;
+        self.note_closed(key);
+        Ok(Some(api::TerminateWorkflowExecutionResponse::default().into()))
+    }
+}
+
+fn check_chain(run: &Run, first_execution_run_id: &str) -> Result<(), Status> {
+    if !first_execution_run_id.is_empty() && run.started().first_execution_run_id != first_execution_run_id {
+        return Err(Status::new(Code::NotFound, format!("workflow not found for ID: {}", run.record.workflow_id)));
+    }
+    Ok(())
+}

@@ -1,0 +1,392 @@
+//! All runs and queues of one engine. The driver calls [`World::handle`] for each request, [`World::handle_time`] when
+//! time has passed, then [`World::settle`]; it stores [`World::take_dirty`] and only then sends [`World::take_replies`].
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use durable_client::{Code, Request, Response, Status};
+use temporalio_protos::temporal::api::{errordetails::v1::NamespaceNotFoundFailure, history::v1::HistoryEvent, workflowservice::v1 as api};
+
+use super::{
+    filter::Filter,
+    limit::MAX_CLOSED_RUNS,
+    matching::{Kind, Queue, QueueKey, Task},
+    query::Query,
+    read::HistoryWait,
+    run::{Ready, Run, RunKey},
+    time::Nanos,
+};
+
+pub type CallId = u64;
+
+/// Where runs and events that are not in memory come from.
+pub trait Source {
+    fn current(&self, workflow_id: &str) -> Result<Option<Run>, Status>;
+    fn by_run_id(&self, run_id: &str) -> Result<Option<Run>, Status>;
+    fn events(&self, key: RunKey, from: i64, to: i64) -> Result<Vec<HistoryEvent>, Status>;
+}
+
+/// What the pure state may not get by itself.
+pub struct Env<'a> {
+    /// Workflow time.
+    pub now: Nanos,
+    /// Monotonic time: polls and limits.
+    pub mono: Nanos,
+    pub source: &'a dyn Source,
+    pub new_id: &'a dyn Fn() -> String,
+}
+
+/// A read that must see this batch's commit.
+pub enum Read {
+    List { filter: Filter, page_size: usize, before: Option<(i64, i64)> },
+    Count(Filter),
+}
+
+pub enum Waiting {
+    Poll(QueueKey, String),
+    History(RunKey, HistoryWait),
+    Query(u64),
+}
+
+#[derive(Default)]
+pub struct World {
+    pub namespace: String,
+    pub epoch: i64,
+    pub next_key: RunKey,
+    pub runs: HashMap<RunKey, Run>,
+    latest: HashMap<String, RunKey>,
+    by_run_id: HashMap<String, RunKey>,
+    deadlines: BTreeSet<(Nanos, RunKey)>,
+    pub queues: HashMap<QueueKey, Queue>,
+    hot: BTreeSet<QueueKey>,
+    pub waiting: HashMap<CallId, Waiting>,
+    waits: BTreeSet<(Nanos, CallId)>,
+    pub watchers: HashMap<RunKey, Vec<CallId>>,
+    pub queries: BTreeMap<u64, Query>,
+    pub next_query: u64,
+    touched: BTreeSet<RunKey>,
+    closed: VecDeque<RunKey>,
+    busy: usize,
+    replies: Vec<(CallId, Result<Response, Status>)>,
+    reads: Vec<(CallId, Read)>,
+}
+
+pub type Answer = Result<Option<Response>, Status>;
+
+impl World {
+    pub fn new(namespace: String, epoch: i64, next_key: RunKey) -> World {
+        World { namespace, epoch, next_key, next_query: 1, ..Default::default() }
+    }
+
+    /// Takes a stored run into memory; `recover` after a start of the engine.
+    pub fn adopt(&mut self, mut run: Run, now: Nanos, recover: bool) {
+        let key = run.key;
+        if run.is_open() {
+            if recover {
+                let epoch = self.epoch;
+                run.recover_task(now, epoch);
+                run.fail_activities_of_earlier_epochs(now, epoch);
+            }
+            for (id, activity) in &run.activities {
+                if activity.started_time == 0 && activity.queued {
+                    run.ready.push(Ready::Activity(*id));
+                }
+            }
+        }
+        self.insert(run);
+        self.touched.insert(key);
+    }
+
+    pub fn insert(&mut self, run: Run) {
+        let newest = self.latest.get(&run.record.workflow_id).is_none_or(|key| *key <= run.key);
+        if newest {
+            self.latest.insert(run.record.workflow_id.clone(), run.key);
+        }
+        self.by_run_id.insert(run.record.run_id.clone(), run.key);
+        self.touched.insert(run.key);
+        self.runs.insert(run.key, run);
+    }
+
+    /// Drops a run from memory, as after a failed commit.
+    pub fn forget(&mut self, key: RunKey) {
+        let Some(run) = self.runs.remove(&key) else { return };
+        if self.latest.get(&run.record.workflow_id) == Some(&key) {
+            self.latest.remove(&run.record.workflow_id);
+        }
+        self.by_run_id.remove(&run.record.run_id);
+        if let Some(at) = run.deadline {
+            self.deadlines.remove(&(at, key));
+        }
+        self.busy -= run.busy;
+        for query in run.queries.iter().chain(&run.started_queries) {
+            self.end_query(*query, Err(Status::new(Code::Unavailable, "the run was reloaded; ask again")));
+        }
+    }
+
+    pub fn run_mut(&mut self, key: RunKey) -> Option<&mut Run> {
+        self.touched.insert(key);
+        self.runs.get_mut(&key)
+    }
+
+    /// The newest run of a workflow id, in memory or from the file.
+    pub fn current(&mut self, env: &Env, workflow_id: &str) -> Result<Option<RunKey>, Status> {
+        if let Some(key) = self.latest.get(workflow_id) {
+            return Ok(Some(*key));
+        }
+        // Open runs are all in memory: what comes from the file has ended.
+        let Some(run) = env.source.current(workflow_id)? else { return Ok(None) };
+        let key = run.key;
+        self.adopt(run, env.now, false);
+        self.closed.push_back(key);
+        Ok(Some(key))
+    }
+
+    /// The run an execution names, or NotFound.
+    pub fn find(&mut self, env: &Env, execution: &Option<temporalio_protos::temporal::api::common::v1::WorkflowExecution>) -> Result<RunKey, Status> {
+        let Some(execution) = execution else { return Err(super::limit::invalid("Execution is not set on request.")) };
+        let (workflow_id, run_id) = (execution.workflow_id.as_str(), execution.run_id.as_str());
+        super::limit::check_id("WorkflowId", workflow_id)?;
+        let not_found = || Status::new(Code::NotFound, format!("workflow not found for ID: {workflow_id}"));
+        if run_id.is_empty() {
+            return self.current(env, workflow_id)?.ok_or_else(not_found);
+        }
+        let key = match self.by_run_id.get(run_id) {
+            Some(key) => *key,
+            None => {
+                let run = env.source.by_run_id(run_id)?.ok_or_else(not_found)?;
+                let key = run.key;
+                self.adopt(run, env.now, false);
+                self.closed.push_back(key);
+                key
+            }
+        };
+        match self.runs.get(&key) {
+            Some(run) if run.record.workflow_id == workflow_id => Ok(key),
+            _ => Err(not_found()),
+        }
+    }
+
+    /// An open run, or the service's refusals.
+    pub fn find_open(&mut self, env: &Env, execution: &Option<temporalio_protos::temporal::api::common::v1::WorkflowExecution>) -> Result<&mut Run, Status> {
+        let key = self.find(env, execution)?;
+        match self.run_mut(key) {
+            Some(run) if run.is_open() => Ok(run),
+            _ => Err(Status::new(Code::NotFound, "workflow execution already completed")),
+        }
+    }
+
+    pub fn check_namespace(&self, namespace: &str) -> Result<(), Status> {
+        if namespace == self.namespace {
+            return Ok(());
+        }
+        if namespace.is_empty() {
+            return Err(super::limit::invalid("Namespace not set on request."));
+        }
+        let detail = NamespaceNotFoundFailure { namespace: namespace.into() };
+        Err(Status::with_detail(
+            Code::NotFound, format!("Namespace {namespace} is not found."), "temporal.api.errordetails.v1.NamespaceNotFoundFailure", &detail,
+        ))
+    }
+
+    /// Applies one request; its reply comes out of [`World::take_replies`], at once or later.
+    pub fn handle(&mut self, env: &Env, call: CallId, request: Request) {
+        let answer = match request {
+            Request::GetSystemInfo(_) => Ok(Some(super::read::system_info().into())),
+            Request::GetClusterInfo(_) => Ok(Some(super::read::cluster_info().into())),
+            Request::DescribeNamespace(r) => self.describe_namespace(*r),
+            Request::StartWorkflowExecution(r) => self.start(env, *r),
+            Request::SignalWithStartWorkflowExecution(r) => self.signal_with_start(env, *r),
+            Request::GetWorkflowExecutionHistory(r) => self.get_history(env, call, *r),
+            Request::DescribeWorkflowExecution(r) => self.describe(env, *r),
+            Request::QueryWorkflow(r) => self.query(env, call, *r),
+            Request::SignalWorkflowExecution(r) => self.signal(env, *r),
+            Request::RequestCancelWorkflowExecution(r) => self.request_cancel(env, *r),
+            Request::TerminateWorkflowExecution(r) => self.terminate(env, *r),
+            Request::PollWorkflowTaskQueue(r) => self.poll(env, call, Kind::Workflow, &r.namespace, r.task_queue, r.identity),
+            Request::PollActivityTaskQueue(r) => self.poll(env, call, Kind::Activity, &r.namespace, r.task_queue, r.identity),
+            Request::RespondWorkflowTaskCompleted(r) => self.workflow_task_completed(env, *r),
+            Request::RespondWorkflowTaskFailed(r) => self.workflow_task_failed(env, *r),
+            Request::RespondQueryTaskCompleted(r) => self.query_completed(*r),
+            Request::ResetStickyTaskQueue(r) => self.reset_sticky(env, *r),
+            Request::ShutdownWorker(r) => self.shutdown_worker(*r),
+            Request::RecordActivityTaskHeartbeat(r) => self.heartbeat(env, *r),
+            Request::RespondActivityTaskCompleted(r) => self.activity_completed(env, *r),
+            Request::RespondActivityTaskFailed(r) => self.activity_failed(env, *r),
+            Request::RespondActivityTaskCanceled(r) => self.activity_canceled(env, *r),
+            Request::ListWorkflowExecutions(r) => self.list(call, *r),
+            Request::CountWorkflowExecutions(r) => self.count(call, *r),
+            Request::DescribeTaskQueue(r) => self.describe_task_queue(env, *r),
+        };
+        match answer {
+            Ok(Some(response)) => self.reply(call, Ok(response)),
+            Ok(None) => {}
+            Err(status) => self.reply(call, Err(status)),
+        }
+    }
+
+    pub fn reply(&mut self, call: CallId, answer: Result<Response, Status>) {
+        self.replies.push((call, answer));
+    }
+
+    pub fn read_later(&mut self, call: CallId, read: Read) {
+        self.reads.push((call, read));
+    }
+
+    pub fn wait(&mut self, call: CallId, until: Nanos, waiting: Waiting) {
+        self.waiting.insert(call, waiting);
+        self.waits.insert((until, call));
+    }
+
+    /// The caller has gone.
+    pub fn gone(&mut self, call: CallId) {
+        match self.waiting.remove(&call) {
+            Some(Waiting::Poll(queue, _)) => {
+                if let Some(queue) = self.queues.get_mut(&queue) {
+                    queue.pollers.retain(|poller| *poller != call);
+                }
+            }
+            Some(Waiting::History(run, _)) => {
+                if let Some(calls) = self.watchers.get_mut(&run) {
+                    calls.retain(|watcher| *watcher != call);
+                }
+            }
+            Some(Waiting::Query(query)) => {
+                self.queries.remove(&query);
+            }
+            None => {}
+        }
+    }
+
+    /// A reply found nobody: a task in it goes to another poller.
+    pub fn undelivered(&mut self, response: Response) {
+        let queue = match &response {
+            Response::PollWorkflowTaskQueue(r) if !r.task_token.is_empty() => self.queue_of(&r.task_token, Kind::Workflow),
+            Response::PollActivityTaskQueue(r) if !r.task_token.is_empty() => self.queue_of(&r.task_token, Kind::Activity),
+            _ => None,
+        };
+        if let Some(queue) = queue {
+            self.enqueue(queue, Task::Again(Box::new(response)), true);
+        }
+    }
+
+    pub fn enqueue(&mut self, key: QueueKey, task: Task, first: bool) {
+        let queue = self.queues.entry(key.clone()).or_default();
+        if first { queue.tasks.push_front(task) } else { queue.tasks.push_back(task) }
+        self.hot.insert(key);
+    }
+
+    pub fn heat(&mut self, key: QueueKey) {
+        self.hot.insert(key);
+    }
+
+    /// Everything that is due on either clock.
+    pub fn handle_time(&mut self, env: &Env) {
+        while let Some((at, key)) = self.deadlines.first().copied().filter(|(at, _)| *at <= env.now) {
+            self.deadlines.remove(&(at, key));
+            if let Some(run) = self.run_mut(key) {
+                run.deadline = None;
+                super::task::handle_deadlines(run, env.now);
+            }
+            self.file(key);
+        }
+        while let Some((at, call)) = self.waits.first().copied().filter(|(at, _)| *at <= env.mono) {
+            self.waits.remove(&(at, call));
+            self.give_up(env, call);
+        }
+    }
+
+    fn give_up(&mut self, env: &Env, call: CallId) {
+        let answer = match self.waiting.get(&call) {
+            None => return,
+            Some(Waiting::Poll((Kind::Workflow, _), _)) => Ok(api::PollWorkflowTaskQueueResponse::default().into()),
+            Some(Waiting::Poll((Kind::Activity, _), _)) => Ok(api::PollActivityTaskQueueResponse::default().into()),
+            Some(Waiting::History(run, wait)) => Ok(self.empty_page(*run, wait).into()),
+            Some(Waiting::Query(query)) => Err(self.query_timeout(env, *query)),
+        };
+        self.gone(call);
+        self.reply(call, answer);
+    }
+
+    /// Files a run under its next deadline and counts what it has in workers' hands.
+    fn file(&mut self, key: RunKey) {
+        let Some(run) = self.runs.get_mut(&key) else { return };
+        let deadline = run.next_deadline();
+        if deadline != run.deadline {
+            if let Some(at) = run.deadline {
+                self.deadlines.remove(&(at, key));
+            }
+            if let Some(at) = deadline {
+                self.deadlines.insert((at, key));
+            }
+            run.deadline = deadline;
+        }
+        let busy = run.busy_count();
+        self.busy = self.busy + busy - run.busy;
+        run.busy = busy;
+    }
+
+    /// Routes what became ready, matches it with pollers and answers those that watch a run.
+    pub fn settle(&mut self, env: &Env) {
+        loop {
+            let touched = std::mem::take(&mut self.touched);
+            if touched.is_empty() && self.hot.is_empty() {
+                break;
+            }
+            for key in &touched {
+                self.route_ready(env, *key);
+                self.file(*key);
+                self.answer_watchers(env, *key);
+            }
+            for queue in std::mem::take(&mut self.hot) {
+                self.match_queue(env, &queue);
+            }
+        }
+        self.evict();
+    }
+
+    fn evict(&mut self) {
+        while self.closed.len() > MAX_CLOSED_RUNS {
+            let Some(key) = self.closed.pop_front() else { break };
+            let idle = self.runs.get(&key).is_some_and(|run| !run.is_open() && !run.dirty && run.queries.is_empty());
+            if idle && !self.watchers.contains_key(&key) {
+                self.forget(key);
+            } else if self.runs.contains_key(&key) {
+                self.closed.push_back(key);
+                break;
+            }
+        }
+    }
+
+    pub fn note_closed(&mut self, key: RunKey) {
+        self.closed.push_back(key);
+    }
+
+    pub fn take_replies(&mut self) -> Vec<(CallId, Result<Response, Status>)> {
+        std::mem::take(&mut self.replies)
+    }
+
+    pub fn take_reads(&mut self) -> Vec<(CallId, Read)> {
+        std::mem::take(&mut self.reads)
+    }
+
+    pub fn has_replies(&self) -> bool {
+        !self.replies.is_empty() || !self.reads.is_empty()
+    }
+
+    pub fn next_workflow_deadline(&self) -> Option<Nanos> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    pub fn next_wait(&self) -> Option<Nanos> {
+        self.waits.first().map(|(at, _)| *at)
+    }
+
+    /// Whether workers have, or are about to take, something: workflow time must not jump then.
+    pub fn is_busy(&self, mono: Nanos) -> bool {
+        self.busy > 0 || self.queues.iter().any(|(key, queue)| queue.has_worker(mono) && queue.tasks.iter().any(|task| self.is_waiting(key, task)))
+    }
+
+    /// Whether a client waits for workflow time to pass.
+    pub fn has_waiting_client(&self) -> bool {
+        self.waiting.values().any(|waiting| !matches!(waiting, Waiting::Poll(..)))
+    }
+}

@@ -1,0 +1,26 @@
+//! The driver of the state machines: polls the service for tasks, keeps runs in a cache, throttles heartbeats, reports
+//! results.
+//!
+//! A [`Worker`] is a handful of tokio tasks: pollers (`poller`), one actor that owns every cached run (`workflows`), one
+//! that owns every open activity (`activities`). Whoever runs the user's code takes items from a [`Sink`] and answers
+//! with the worker's methods, none of which waits. The channels between the parts are unbounded on purpose: what can be
+//! in them is bounded by the slots that a poller takes before it polls.
+
+mod activities;
+mod activity_task;
+mod heartbeat;
+mod history;
+mod machine;
+mod options;
+mod poller;
+mod report;
+mod shared;
+mod worker;
+mod workflows;
+
+pub use options::WorkerOptions;
+pub use shared::{Sink, WorkerEvent};
+pub use worker::Worker;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! One long poll after another, each with a slot in hand for what it may bring.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use durable_client::{Code, Rpc, Status, call};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, sleep},
+};
+
+use crate::{
+    WorkerEvent,
+    shared::{ERROR, INFO, Shared, WARNING},
+};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// A poll that comes back empty sooner than this was not a long poll; asking again at once would be a busy loop.
+const QUICK: Duration = Duration::from_millis(20);
+
+/// The right to have one more task open; given back when dropped.
+pub(crate) struct Slot {
+    _permits: Vec<OwnedSemaphorePermit>,
+}
+
+/// Slots of one kind of poller. Two queues that share the worker's limit each leave the other at least one slot:
+/// otherwise idle polls of one would keep the other's work waiting for a whole long poll.
+#[derive(Clone)]
+pub(crate) struct Slots {
+    semaphores: Vec<Arc<Semaphore>>,
+}
+
+impl Slots {
+    pub fn one(limit: usize) -> Slots {
+        Slots { semaphores: vec![Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS)))] }
+    }
+
+    pub fn two(limit: usize) -> (Slots, Slots) {
+        let limit = limit.clamp(2, Semaphore::MAX_PERMITS);
+        let all = Arc::new(Semaphore::new(limit));
+        let share = || Slots { semaphores: vec![Arc::new(Semaphore::new(limit - 1)), all.clone()] };
+        (share(), share())
+    }
+
+    async fn take(&self) -> Option<Slot> {
+        let mut permits = Vec::with_capacity(self.semaphores.len());
+        for semaphore in &self.semaphores {
+            permits.push(semaphore.clone().acquire_owned().await.ok()?);
+        }
+        Some(Slot { _permits: permits })
+    }
+}
+
+/// Whether the service can be reached, for the pollers of one kind together: each change is told once.
+#[derive(Default)]
+pub(crate) struct Link {
+    is_lost: AtomicBool,
+}
+
+impl Link {
+    fn failed(&self, shared: &Shared, what: &str, status: &Status) {
+        if !self.is_lost.swap(true, Ordering::Relaxed) {
+            shared.event(WARNING, format!("connection lost: {what} on {:?}: {status}; trying again", shared.options.task_queue));
+        }
+    }
+
+    fn succeeded(&self, shared: &Shared) {
+        if self.is_lost.load(Ordering::Relaxed) && self.is_lost.swap(false, Ordering::Relaxed) {
+            shared.event(INFO, format!("connection back: polling {:?} again", shared.options.task_queue));
+        }
+    }
+}
+
+/// Polls until the worker stops or is refused for good. `deliver` says whether the answer held a task.
+pub(crate) async fn run_poller<R, D>(shared: Arc<Shared>, slots: Slots, link: Arc<Link>, request: R, deliver: D)
+where
+    R: Rpc + Clone,
+    D: Fn(R::Response, Slot) -> bool,
+{
+    let stopped = shared.polling.clone();
+    let polling = async {
+        let mut pause = FIRST_PAUSE;
+        while let Some(slot) = slots.take().await {
+            let asked = Instant::now();
+            let is_empty = match call(&*shared.service, request.clone()).await {
+                Ok(answer) => {
+                    link.succeeded(&shared);
+                    !deliver(answer, slot)
+                }
+                // A poll that ran into its own bound is one that found nothing.
+                Err(status) if matches!(status.code, Code::DeadlineExceeded | Code::Cancelled) => true,
+                Err(status) if is_final(&status) => {
+                    stop_polling(&shared, R::NAME, &status);
+                    return;
+                }
+                Err(status) => {
+                    drop(slot);
+                    link.failed(&shared, R::NAME, &status);
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    continue;
+                }
+            };
+            if is_empty && asked.elapsed() < QUICK {
+                sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            } else {
+                pause = FIRST_PAUSE;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        // Dropping the poll is the disconnect that the service waits for.
+        () = stopped.cancelled() => {}
+        () = polling => {}
+    }
+}
+
+fn is_final(status: &Status) -> bool {
+    matches!(
+        status.code,
+        Code::Unimplemented | Code::NotFound | Code::PermissionDenied | Code::Unauthenticated | Code::InvalidArgument
+    )
+}
+
+fn stop_polling(shared: &Shared, what: &str, status: &Status) {
+    // The pollers are refused together: the first to notice speaks for all.
+    if shared.polling.is_cancelled() {
+        return;
+    }
+    shared.polling.cancel();
+    let options = &shared.options;
+    let message = format!(
+        "the worker of task queue {:?} in namespace {:?} has stopped polling: {what} was refused: {status}",
+        options.task_queue, options.namespace
+    );
+    shared.sink.event(WorkerEvent { level: ERROR, message, fatal: true });
+}

@@ -1,0 +1,232 @@
+//! A worker's life: start, answers from the user's code, stop.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use durable_client::{Service, call};
+use temporalio_protos::{
+    coresdk::{ActivityHeartbeat, ActivityTaskCompletion, workflow_completion::WorkflowActivationCompletion},
+    temporal::api::{
+        common::v1::WorkerVersionCapabilities,
+        enums::v1::TaskQueueKind,
+        taskqueue::v1::TaskQueue,
+        workflowservice::v1::{
+            PollActivityTaskQueueRequest, PollActivityTaskQueueResponse, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse,
+            ShutdownWorkerRequest,
+        },
+    },
+};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Sink, WorkerOptions,
+    activities::{self, Activities},
+    machine::Machine,
+    poller::{Link, Slot, Slots, run_poller},
+    shared::{Shared, WARNING},
+    workflows::{self, Workflows},
+};
+
+/// What `stop` waits beyond the grace given to activities.
+const STOP_MARGIN: Duration = Duration::from_secs(10);
+/// Telling the service is a courtesy: its own timeouts find out too.
+const SHUTDOWN_CALL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A running worker. Dropping it without [`Worker::stop`] ends it abruptly, as a crash would.
+pub struct Worker {
+    shared: Arc<Shared>,
+    workflows: mpsc::UnboundedSender<workflows::Input>,
+    activities: mpsc::UnboundedSender<activities::Input>,
+    workflows_done: CancellationToken,
+    activities_done: CancellationToken,
+    pollers: Mutex<Vec<JoinHandle<()>>>,
+    sticky_queue: String,
+    is_stopping: AtomicBool,
+    finished: CancellationToken,
+}
+
+impl Worker {
+    /// Starts polling; must be called inside a tokio runtime.
+    pub fn start(service: Arc<dyn Service>, options: WorkerOptions, sink: Arc<dyn Sink>) -> Worker {
+        Worker::start_driving::<durable_core::Run>(service, options, sink)
+    }
+
+    pub(crate) fn start_driving<M: Machine>(service: Arc<dyn Service>, options: WorkerOptions, sink: Arc<dyn Sink>) -> Worker {
+        let sticky_queue = if options.max_cached_workflows > 0 && options.polls_workflows {
+            format!("{}-{}", options.identity, uuid::Uuid::new_v4().simple())
+        } else {
+            String::new()
+        };
+        let shared =
+            Arc::new(Shared { service, options, sink, polling: CancellationToken::new(), abort: CancellationToken::new() });
+        let (activity_inputs, inputs) = mpsc::unbounded_channel();
+        let activities_done = CancellationToken::new();
+        tokio::spawn(Activities::new(shared.clone(), activity_inputs.clone(), activities_done.clone()).run(inputs));
+        let (workflow_inputs, inputs) = mpsc::unbounded_channel();
+        let workflows_done = CancellationToken::new();
+        let actor = Workflows::<M>::new(
+            shared.clone(),
+            workflow_inputs.clone(),
+            activity_inputs.clone(),
+            sticky_queue.clone(),
+            workflows_done.clone(),
+        );
+        tokio::spawn(actor.run(inputs));
+        let worker = Worker {
+            shared,
+            workflows: workflow_inputs,
+            activities: activity_inputs,
+            workflows_done,
+            activities_done,
+            pollers: Mutex::new(Vec::new()),
+            sticky_queue,
+            is_stopping: AtomicBool::new(false),
+            finished: CancellationToken::new(),
+        };
+        worker.start_pollers();
+        worker
+    }
+
+    /// The answer to an activation. Never waits; unknown runs are ignored with a debug event.
+    pub fn complete_workflow(&self, completion: WorkflowActivationCompletion) {
+        // A closed channel is a stopped worker: nobody waits for the answer.
+        let _ = self.workflows.send(workflows::Input::Completion(completion));
+    }
+
+    /// The outcome of an activity. Never waits.
+    pub fn complete_activity(&self, completion: ActivityTaskCompletion) {
+        let _ = self.activities.send(activities::Input::Completion(completion));
+    }
+
+    /// An activity's sign of life. Never waits; sent to the service no more often than the throttle interval.
+    pub fn heartbeat(&self, heartbeat: ActivityHeartbeat) {
+        let _ = self.activities.send(activities::Input::Heartbeat(heartbeat));
+    }
+
+    /// Stops polling, finishes open workflow tasks, evicts what is cached, and tells activities that are still open
+    /// after `graceful` to cancel. Returns when nothing is open any more, at the latest 10 s after the grace.
+    pub async fn stop(&self, graceful: Duration) {
+        if self.is_stopping.swap(true, Ordering::SeqCst) {
+            self.finished.cancelled().await;
+            return;
+        }
+        self.shared.polling.cancel();
+        let pollers = std::mem::take(&mut *self.pollers.lock().unwrap_or_else(PoisonError::into_inner));
+        let orderly = async {
+            // Joined first: what a poller still hands over must be in the actors' channels before the stop.
+            for poller in pollers {
+                let _ = poller.await;
+            }
+            let _ = self.workflows.send(workflows::Input::Stop);
+            let _ = self.activities.send(activities::Input::Stop(graceful));
+            futures_util::join!(self.announce_shutdown(), self.workflows_done.cancelled(), self.activities_done.cancelled());
+        };
+        if timeout(graceful.saturating_add(STOP_MARGIN), orderly).await.is_err() {
+            let workflows = if self.workflows_done.is_cancelled() { "" } else { " workflow runs are not evicted;" };
+            let activities = if self.activities_done.is_cancelled() { "" } else { " activities have not ended;" };
+            self.shared.event(WARNING, format!("the worker was stopped with work open:{workflows}{activities} it was given up"));
+        }
+        self.shared.abort.cancel();
+        self.finished.cancel();
+    }
+
+    async fn announce_shutdown(&self) {
+        let options = &self.shared.options;
+        let request = ShutdownWorkerRequest {
+            namespace: options.namespace.clone(),
+            sticky_task_queue: self.sticky_queue.clone(),
+            identity: options.identity.clone(),
+            reason: "graceful shutdown".into(),
+            task_queue: options.task_queue.clone(),
+            ..Default::default()
+        };
+        // Unimplemented, unavailable, slow: all the same to a worker that goes.
+        let _ = timeout(SHUTDOWN_CALL_TIMEOUT, call(&*self.shared.service, request)).await;
+    }
+
+    fn start_pollers(&self) {
+        let options = &self.shared.options;
+        let mut pollers = Vec::new();
+        if options.polls_workflows {
+            let link = Arc::new(Link::default());
+            let count = options.workflow_task_pollers.max(1);
+            if self.sticky_queue.is_empty() {
+                let slots = Slots::one(options.max_concurrent_workflow_tasks);
+                pollers.extend((0..count).map(|_| self.workflow_poller(normal_queue(options), &slots, &link)));
+            } else {
+                let (normal, sticky) = Slots::two(options.max_concurrent_workflow_tasks);
+                let sticky_count = (count / 2).max(1);
+                let normal_count = count.saturating_sub(sticky_count).max(1);
+                let sticky_queue = TaskQueue {
+                    name: self.sticky_queue.clone(),
+                    kind: TaskQueueKind::Sticky as i32,
+                    normal_name: options.task_queue.clone(),
+                };
+                pollers.extend((0..normal_count).map(|_| self.workflow_poller(normal_queue(options), &normal, &link)));
+                pollers.extend((0..sticky_count).map(|_| self.workflow_poller(sticky_queue.clone(), &sticky, &link)));
+            }
+        }
+        if options.polls_activities {
+            let link = Arc::new(Link::default());
+            let slots = Slots::one(options.max_concurrent_activities);
+            pollers.extend((0..options.activity_task_pollers.max(1)).map(|_| self.activity_poller(&slots, &link)));
+        }
+        *self.pollers.lock().unwrap_or_else(PoisonError::into_inner) = pollers;
+    }
+
+    #[allow(deprecated)] // the service still takes the build id of unversioned workers from there
+    fn workflow_poller(&self, queue: TaskQueue, slots: &Slots, link: &Arc<Link>) -> JoinHandle<()> {
+        let options = &self.shared.options;
+        let request = PollWorkflowTaskQueueRequest {
+            namespace: options.namespace.clone(),
+            task_queue: Some(queue),
+            identity: options.identity.clone(),
+            worker_version_capabilities: version(options),
+            ..Default::default()
+        };
+        let inputs = self.workflows.clone();
+        let deliver = move |task: PollWorkflowTaskQueueResponse, slot: Slot| {
+            !task.task_token.is_empty() && inputs.send(workflows::Input::Task(Box::new(task), Some(slot))).is_ok()
+        };
+        tokio::spawn(run_poller(self.shared.clone(), slots.clone(), link.clone(), request, deliver))
+    }
+
+    #[allow(deprecated)]
+    fn activity_poller(&self, slots: &Slots, link: &Arc<Link>) -> JoinHandle<()> {
+        let options = &self.shared.options;
+        let request = PollActivityTaskQueueRequest {
+            namespace: options.namespace.clone(),
+            task_queue: Some(normal_queue(options)),
+            identity: options.identity.clone(),
+            worker_version_capabilities: version(options),
+            ..Default::default()
+        };
+        let inputs = self.activities.clone();
+        let deliver = move |task: PollActivityTaskQueueResponse, slot: Slot| {
+            !task.task_token.is_empty() && inputs.send(activities::Input::Task(Box::new(task), Some(slot))).is_ok()
+        };
+        tokio::spawn(run_poller(self.shared.clone(), slots.clone(), link.clone(), request, deliver))
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.shared.polling.cancel();
+        self.shared.abort.cancel();
+    }
+}
+
+fn normal_queue(options: &WorkerOptions) -> TaskQueue {
+    TaskQueue { name: options.task_queue.clone(), kind: TaskQueueKind::Normal as i32, normal_name: String::new() }
+}
+
+fn version(options: &WorkerOptions) -> Option<WorkerVersionCapabilities> {
+    let build_id = options.build_id.clone();
+    (!build_id.is_empty()).then(|| WorkerVersionCapabilities { build_id, ..Default::default() })
+}

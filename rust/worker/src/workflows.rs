@@ -1,0 +1,463 @@
+//! The workflow side: one actor that owns every cached run and drives its state machines.
+//!
+//! A run is *busy* (a task, an activation or an answer is open), *idle* (in the cache, evictable) or *evicting* (the
+//! user's code was told to forget it). Tasks for a run that is not idle wait in its entry. Nothing here waits: what
+//! takes time is spawned and comes back as an [`Input`].
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+};
+
+use durable_client::{Code, Rpc, Status};
+use durable_core::{EvictionReason, Output, RunOptions};
+use temporalio_protos::{
+    coresdk::workflow_completion::WorkflowActivationCompletion,
+    temporal::api::{
+        common::v1::WorkflowExecution,
+        enums::v1::{CommandType, EventType, WorkflowTaskFailedCause},
+        failure::v1::{ApplicationFailureInfo, Failure, failure::FailureInfo},
+        history::v1::HistoryEvent,
+        workflowservice::v1::{
+            PollWorkflowTaskQueueResponse, RespondQueryTaskCompletedRequest, RespondWorkflowTaskCompletedRequest,
+            RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest,
+        },
+    },
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    activities,
+    history::{fetch_history, fetch_rest},
+    machine::Machine,
+    poller::Slot,
+    report::{is_too_large, report},
+    shared::{DEBUG, Shared, WARNING, first_line},
+};
+
+type Task = Box<PollWorkflowTaskQueueResponse>;
+
+pub(crate) enum Input {
+    /// A workflow task as polled or as handed over with the answer to another.
+    Task(Task, Option<Slot>),
+    /// The same with all its pages, or none if they could not be fetched.
+    Paged(Option<Task>, Option<Slot>),
+    Completion(WorkflowActivationCompletion),
+    History { run_id: String, events: Result<Vec<HistoryEvent>, Status> },
+    Completed { run_id: String, answer: Result<Box<RespondWorkflowTaskCompletedResponse>, Status> },
+    /// A report whose answer changes nothing has ended.
+    Reported,
+    Stop,
+}
+
+struct Entry<M> {
+    run: M,
+    execution: WorkflowExecution,
+    slot: Option<Slot>,
+    waiting: VecDeque<(Task, Option<Slot>)>,
+    /// Key in `Workflows::idle` while the run is idle.
+    idle_since: Option<u64>,
+    /// The run has no future: it is evicted as soon as it is idle.
+    is_closed: bool,
+    is_evicting: bool,
+}
+
+pub(crate) struct Workflows<M> {
+    shared: Arc<Shared>,
+    inputs: mpsc::UnboundedSender<Input>,
+    activities: mpsc::UnboundedSender<activities::Input>,
+    run_options: RunOptions,
+    entries: HashMap<String, Entry<M>>,
+    /// Idle runs by when they became so: the first is the least recently used.
+    idle: BTreeMap<u64, String>,
+    ticks: u64,
+    evicting: usize,
+    /// Spawned calls whose input is still to come.
+    spawned: usize,
+    is_stopping: bool,
+    done: CancellationToken,
+}
+
+impl<M: Machine> Workflows<M> {
+    pub fn new(
+        shared: Arc<Shared>,
+        inputs: mpsc::UnboundedSender<Input>,
+        activities: mpsc::UnboundedSender<activities::Input>,
+        sticky_task_queue: String,
+        done: CancellationToken,
+    ) -> Workflows<M> {
+        let options = &shared.options;
+        let timeout_ms = u64::try_from(options.sticky_schedule_to_start_timeout.as_millis()).unwrap_or(u64::MAX);
+        let run_options = RunOptions {
+            namespace: options.namespace.clone(),
+            identity: options.identity.clone(),
+            sticky_task_queue,
+            task_queue: options.task_queue.clone(),
+            sticky_schedule_to_start_timeout_ms: timeout_ms,
+            replay_only: false,
+        };
+        Workflows {
+            shared,
+            inputs,
+            activities,
+            run_options,
+            entries: HashMap::new(),
+            idle: BTreeMap::new(),
+            ticks: 0,
+            evicting: 0,
+            spawned: 0,
+            is_stopping: false,
+            done,
+        }
+    }
+
+    pub async fn run(mut self, mut inputs: mpsc::UnboundedReceiver<Input>) {
+        let abort = self.shared.abort.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = abort.cancelled() => break,
+                input = inputs.recv() => match input {
+                    Some(input) => self.handle(input),
+                    None => break,
+                },
+            }
+            if self.is_stopping && self.entries.is_empty() && self.spawned == 0 {
+                self.done.cancel();
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        match input {
+            Input::Task(task, slot) => self.receive(task, slot),
+            Input::Paged(task, slot) => {
+                self.spawned -= 1;
+                if let Some(task) = task {
+                    self.accept(task, slot);
+                }
+            }
+            Input::Completion(completion) => self.handle_completion(completion),
+            Input::History { run_id, events } => self.handle_history(&run_id, events),
+            Input::Completed { run_id, answer } => self.handle_completed(&run_id, answer),
+            Input::Reported => self.spawned -= 1,
+            Input::Stop => {
+                self.is_stopping = true;
+                self.trim();
+            }
+        }
+    }
+
+    /// Takes a task from the service; fetches the rest of its history first if there is more.
+    fn receive(&mut self, mut task: Task, slot: Option<Slot>) {
+        if task.next_page_token.is_empty() {
+            self.accept(task, slot);
+            return;
+        }
+        let shared = self.shared.clone();
+        self.spawn(async move {
+            let fetched = fetch_rest(&shared, &mut task).await;
+            if let Err(status) = &fetched {
+                // The service will offer the task again after its timeout.
+                let execution = task.workflow_execution.clone().unwrap_or_default();
+                shared.event(WARNING, format!("the history of {} could not be fetched: {status}", name(&execution)));
+            }
+            Input::Paged(fetched.is_ok().then_some(task), slot)
+        });
+    }
+
+    /// Gives a task with its whole history to its run, or keeps it until the run is idle.
+    fn accept(&mut self, task: Task, slot: Option<Slot>) {
+        let execution = task.workflow_execution.clone().unwrap_or_default();
+        let run_id = execution.run_id.clone();
+        if !self.entries.contains_key(&run_id) {
+            let run = M::new(run_id.clone(), self.run_options.clone());
+            let entry = Entry {
+                run,
+                execution,
+                slot: None,
+                waiting: VecDeque::new(),
+                idle_since: None,
+                is_closed: false,
+                is_evicting: false,
+            };
+            self.entries.insert(run_id.clone(), entry);
+            self.begin(&run_id, task, slot);
+            self.trim();
+            return;
+        }
+        let Some(entry) = self.entries.get_mut(&run_id) else { return };
+        if entry.idle_since.is_some() {
+            self.begin(&run_id, task, slot);
+            return;
+        }
+        // The service has one open workflow task a run, so a newer one means that the older has timed out. Queries of
+        // the old kind are separate: each has its caller.
+        if task.query.is_none() {
+            entry.waiting.retain(|(waiting, _)| waiting.query.is_some());
+        }
+        entry.waiting.push_back((task, slot));
+    }
+
+    fn begin(&mut self, run_id: &str, task: Task, slot: Option<Slot>) {
+        let Some(entry) = self.entries.get_mut(run_id) else { return };
+        if let Some(tick) = entry.idle_since.take() {
+            self.idle.remove(&tick);
+        }
+        entry.slot = slot;
+        entry.is_closed |= task.query.is_some() && task.history.iter().flat_map(|history| &history.events).any(closes);
+        entry.run.handle_task(*task);
+        self.drive(run_id);
+    }
+
+    /// Does what the run wants until it wants nothing.
+    fn drive(&mut self, run_id: &str) {
+        while let Some(output) = self.entries.get_mut(run_id).and_then(|entry| entry.run.poll()) {
+            match output {
+                Output::Activation(activation) => self.shared.sink.activation(*activation),
+                Output::Complete(request) => self.complete(run_id, request),
+                Output::Fail(request) => self.fail(run_id, request),
+                Output::AnswerQuery(request) => self.answer_query(run_id, *request),
+                Output::NeedHistory => self.need_history(run_id),
+                Output::Evicted => {
+                    self.forget(run_id);
+                    return;
+                }
+            }
+        }
+        self.settle(run_id);
+    }
+
+    /// After a run has stopped wanting things: the next waiting task, or the cache.
+    fn settle(&mut self, run_id: &str) {
+        let Some(entry) = self.entries.get_mut(run_id) else { return };
+        if entry.is_evicting || entry.idle_since.is_some() || !entry.run.is_idle() {
+            return;
+        }
+        entry.slot = None;
+        if entry.is_closed {
+            self.evict(run_id, EvictionReason::CacheFull, "the run has ended");
+            return;
+        }
+        if let Some((task, slot)) = entry.waiting.pop_front() {
+            self.begin(run_id, task, slot);
+            return;
+        }
+        self.ticks += 1;
+        entry.idle_since = Some(self.ticks);
+        self.idle.insert(self.ticks, run_id.to_owned());
+        self.trim();
+    }
+
+    /// Evicts the least recently used idle runs until the cache is within its limit; all of them when stopping.
+    fn trim(&mut self) {
+        let limit = if self.is_stopping { 0 } else { self.shared.options.max_cached_workflows };
+        while self.entries.len() - self.evicting > limit {
+            let Some((_, run_id)) = self.idle.pop_first() else { return };
+            if let Some(entry) = self.entries.get_mut(&run_id) {
+                entry.idle_since = None;
+            }
+            if self.is_stopping {
+                self.evict(&run_id, EvictionReason::Shutdown, "the worker stops");
+            } else {
+                self.evict(&run_id, EvictionReason::CacheFull, "the cache is full");
+            }
+        }
+    }
+
+    fn evict(&mut self, run_id: &str, reason: EvictionReason, message: &str) {
+        if self.mark_evicting(run_id) {
+            if let Some(entry) = self.entries.get_mut(run_id) {
+                entry.run.handle_evict(reason, message);
+            }
+            self.drive(run_id);
+        }
+    }
+
+    /// True when the run was not being evicted before.
+    fn mark_evicting(&mut self, run_id: &str) -> bool {
+        let Some(entry) = self.entries.get_mut(run_id).filter(|entry| !entry.is_evicting) else { return false };
+        entry.is_evicting = true;
+        self.evicting += 1;
+        true
+    }
+
+    fn forget(&mut self, run_id: &str) {
+        let Some(entry) = self.entries.remove(run_id) else { return };
+        if let Some(tick) = entry.idle_since {
+            self.idle.remove(&tick);
+        }
+        self.evicting -= usize::from(entry.is_evicting);
+        drop(entry.slot);
+        for (task, slot) in entry.waiting {
+            self.accept(task, slot);
+        }
+    }
+
+    fn complete(&mut self, run_id: &str, mut request: Box<RespondWorkflowTaskCompletedRequest>) {
+        let Some(entry) = self.entries.get_mut(run_id) else { return };
+        entry.is_closed |= request.commands.iter().any(|command| ends_run(command.command_type()));
+        if self.is_stopping {
+            request.return_new_workflow_task = false;
+            request.sticky_attributes = None;
+        }
+        let shared = self.shared.clone();
+        let run_id = run_id.to_owned();
+        self.spawn(async move {
+            let token = request.task_token.clone();
+            let answer = report(&shared, *request).await;
+            if let Err(status) = &answer
+                && is_too_large(status)
+            {
+                fail_as_too_large(&shared, token, status).await;
+            }
+            Input::Completed { run_id, answer: answer.map(Box::new) }
+        });
+    }
+
+    fn handle_completed(&mut self, run_id: &str, answer: Result<Box<RespondWorkflowTaskCompletedResponse>, Status>) {
+        self.spawned -= 1;
+        let Some(entry) = self.entries.get_mut(run_id) else { return };
+        match answer {
+            Ok(answer) => {
+                for task in answer.activity_tasks {
+                    // Asked for by the completion itself; a slot was never taken for it.
+                    let _ = self.activities.send(activities::Input::Task(Box::new(task), None));
+                }
+                let slot = entry.slot.take();
+                if let Some(next) = answer.workflow_task.filter(|task| !task.task_token.is_empty()) {
+                    self.receive(Box::new(next), slot);
+                }
+                if let Some(entry) = self.entries.get_mut(run_id) {
+                    entry.run.handle_completed(answer.reset_history_event_id);
+                }
+            }
+            Err(status) => {
+                let level = if status.code == Code::NotFound { DEBUG } else { WARNING };
+                let message = format!("the completion of a workflow task of {} was refused: {status}", name(&entry.execution));
+                self.shared.event(level, message);
+                entry.is_closed = false;
+                entry.run.handle_refused(&status.to_string());
+                self.mark_evicting(run_id);
+            }
+        }
+        self.drive(run_id);
+    }
+
+    fn fail(&mut self, run_id: &str, request: Box<RespondWorkflowTaskFailedRequest>) {
+        let Some(entry) = self.entries.get(run_id) else { return };
+        let reason = request.failure.as_ref().map_or("", |failure| first_line(&failure.message));
+        self.shared.event(WARNING, format!("a workflow task of {} failed: {reason}", name(&entry.execution)));
+        self.mark_evicting(run_id);
+        self.spawn_report(*request, "the failure of a workflow task");
+    }
+
+    fn answer_query(&mut self, run_id: &str, request: RespondQueryTaskCompletedRequest) {
+        if let Some(entry) = self.entries.get(run_id) {
+            self.shared.event(DEBUG, format!("a query of {} is answered", name(&entry.execution)));
+        }
+        self.spawn_report(request, "the answer to a query");
+    }
+
+    fn need_history(&mut self, run_id: &str) {
+        let Some(entry) = self.entries.get(run_id) else { return };
+        let (shared, execution, run_id) = (self.shared.clone(), entry.execution.clone(), run_id.to_owned());
+        self.spawn(async move { Input::History { run_id, events: fetch_history(&shared, execution, Vec::new()).await } });
+    }
+
+    fn handle_history(&mut self, run_id: &str, events: Result<Vec<HistoryEvent>, Status>) {
+        self.spawned -= 1;
+        let Some(entry) = self.entries.get_mut(run_id) else { return };
+        match events {
+            Ok(events) => entry.run.handle_history(events),
+            Err(status) => {
+                let message = format!("the history of {} could not be fetched: {status}", name(&entry.execution));
+                self.shared.event(WARNING, message);
+                if entry.run.statistics().activations == 0 {
+                    // The user's code has never heard of this run: there is nobody to confirm an eviction.
+                    self.forget(run_id);
+                    return;
+                }
+                entry.run.handle_refused(&status.to_string());
+                self.mark_evicting(run_id);
+            }
+        }
+        self.drive(run_id);
+    }
+
+    fn handle_completion(&mut self, completion: WorkflowActivationCompletion) {
+        let run_id = completion.run_id.clone();
+        let Some(entry) = self.entries.get_mut(&run_id) else {
+            self.shared.event(DEBUG, format!("an activation's completion came for the run {run_id}, which is not cached"));
+            return;
+        };
+        entry.run.handle_completion(completion);
+        self.drive(&run_id);
+    }
+
+    fn spawn_report<R: Rpc + Clone + 'static>(&mut self, request: R, what: &'static str) {
+        let shared = self.shared.clone();
+        self.spawn(async move {
+            if let Err(status) = report(&shared, request).await {
+                let level = if status.code == Code::NotFound { DEBUG } else { WARNING };
+                shared.event(level, format!("{what} was refused: {status}"));
+            }
+            Input::Reported
+        });
+    }
+
+    fn spawn(&mut self, work: impl Future<Output = Input> + Send + 'static) {
+        self.spawned += 1;
+        let inputs = self.inputs.clone();
+        tokio::spawn(async move {
+            // The actor is gone only when the worker has ended.
+            let _ = inputs.send(work.await);
+        });
+    }
+}
+
+/// Tells the service why no completion comes, instead of letting the task time out without a reason.
+async fn fail_as_too_large(shared: &Shared, task_token: Vec<u8>, status: &Status) {
+    let failure = Failure {
+        message: format!("the completion of the workflow task is larger than the service takes: {status}"),
+        failure_info: Some(FailureInfo::ApplicationFailureInfo(ApplicationFailureInfo::default())),
+        ..Default::default()
+    };
+    let request = RespondWorkflowTaskFailedRequest {
+        task_token,
+        cause: WorkflowTaskFailedCause::GrpcMessageTooLarge as i32,
+        failure: Some(failure),
+        identity: shared.options.identity.clone(),
+        namespace: shared.options.namespace.clone(),
+        ..Default::default()
+    };
+    // The refusal of the completion itself is the event; this is a second way of saying it.
+    let _ = report(shared, request).await;
+}
+
+fn name(execution: &WorkflowExecution) -> String {
+    format!("workflow {:?} (run {})", execution.workflow_id, execution.run_id)
+}
+
+fn ends_run(command: CommandType) -> bool {
+    matches!(
+        command,
+        CommandType::CompleteWorkflowExecution
+            | CommandType::FailWorkflowExecution
+            | CommandType::CancelWorkflowExecution
+            | CommandType::ContinueAsNewWorkflowExecution
+    )
+}
+
+fn closes(event: &HistoryEvent) -> bool {
+    matches!(
+        event.event_type(),
+        EventType::WorkflowExecutionCompleted
+            | EventType::WorkflowExecutionFailed
+            | EventType::WorkflowExecutionCanceled
+            | EventType::WorkflowExecutionTerminated
+            | EventType::WorkflowExecutionTimedOut
+            | EventType::WorkflowExecutionContinuedAsNew
+    )
+}

@@ -1,0 +1,198 @@
+"""Runs activity tasks: `async def` ones as tasks of the host, plain `def` ones in worker threads."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+from anyio.abc import TaskGroup
+
+from ._bridge.proto import message
+from ._definitions import ActivityDefinition, check_arguments
+from ._failure import failure_from_exception
+from .activity import Info, current_context
+from .common import RetryPolicy
+from .converter import PayloadConverter
+from .exceptions import ApplicationError, CancelledError, DataConversionError
+
+__all__ = ["ActivityRunner"]
+
+_Task = message("coresdk.activity_task.ActivityTask")
+_Completion = message("coresdk.ActivityTaskCompletion")
+_Heartbeat = message("coresdk.ActivityHeartbeat")
+_log = logging.getLogger("durable_anyio.activity")
+
+# coresdk.activity_task.ActivityCancelReason, in words for the exception's text
+_REASONS = {0: "the activity is no longer known", 1: "cancelled", 2: "timed out", 3: "the worker is shutting down", 4: "paused", 5: "reset"}
+
+
+class _Attempt:
+    """One attempt of an activity: its context for `activity.*`, and the scope that cancels it."""
+
+    def __init__(self, info: Info, converter: PayloadConverter, send_heartbeat: Callable[[bytes], None]) -> None:
+        self.info = info
+        self.scope = anyio.CancelScope()
+        self.reason: str | None = None
+        self.cancelled = False
+        self.in_thread = False
+        self._converter = converter
+        self._send_heartbeat = send_heartbeat
+
+    def cancel(self, reason: str) -> None:
+        if not self.cancelled:
+            self.reason = reason
+            self.cancelled = True
+            self.scope.cancel()
+
+    def heartbeat(self, details: Sequence[Any]) -> None:
+        payloads = self._converter.to_payloads(details)
+        data = _Heartbeat(task_token=self.info.task_token, details=payloads).SerializeToString()
+        if not self.in_thread:
+            self._send_heartbeat(data)
+            return
+        if self.cancelled:
+            raise CancelledError(self.reason or "cancelled")
+        anyio.from_thread.run_sync(self._send_heartbeat, data)
+
+
+class ActivityRunner:
+    """The activities of one worker. `send_completion` and `send_heartbeat` take encoded messages, on the host's thread."""
+
+    def __init__(
+        self,
+        activities: Mapping[str, tuple[ActivityDefinition, Callable[..., Any]]],
+        *,
+        converter: PayloadConverter,
+        task_queue: str,
+        max_concurrent: int,
+        send_completion: Callable[[bytes], None],
+        send_heartbeat: Callable[[bytes], None],
+    ) -> None:
+        self._activities = activities
+        self._converter = converter
+        self._task_queue = task_queue
+        self._max_concurrent = max_concurrent
+        self._limiter: anyio.CapacityLimiter | None = None
+        self._send_completion = send_completion
+        self._send_heartbeat = send_heartbeat
+        self._attempts: dict[bytes, _Attempt] = {}
+
+    @property
+    def open_count(self) -> int:
+        """Attempts that have not been answered."""
+        return len(self._attempts)
+
+    def cancel_all(self, reason: str) -> None:
+        """Asks every open attempt to stop."""
+        for attempt in list(self._attempts.values()):
+            attempt.cancel(reason)
+
+    def handle(self, data: bytes, group: TaskGroup) -> None:
+        """Takes an encoded ActivityTask; attempts become tasks of `group`."""
+        task = _Task.FromString(data)
+        if task.WhichOneof("variant") == "cancel":
+            attempt = self._attempts.get(task.task_token)
+            if attempt is not None:
+                attempt.cancel(_REASONS.get(task.cancel.reason, "cancelled"))
+            return
+        group.start_soon(self._run, task.task_token, task.start, name=f"activity {task.start.activity_type} {task.start.activity_id}")
+
+    async def _run(self, token: bytes, start: Any) -> None:
+        completion = _Completion(task_token=token)
+        try:
+            attempt = _Attempt(_info(token, start, self._task_queue, self._converter), self._converter, self._send_heartbeat)
+            self._attempts[token] = attempt
+            result = await self._execute(attempt, start)
+            payload = self._converter.to_payloads([result])[0]
+            completion.result.completed.result.CopyFrom(payload)
+        except Exception as error:
+            self._fill_failure(completion, error, start)
+        except anyio.get_cancelled_exc_class():
+            # The host stops: answer, so that the attempt is retried at once and not after its timeout.
+            self._fill_failure(completion, ApplicationError("the worker stopped", type="WorkerShutdown"), start)
+            self._send_completion(completion.SerializeToString())
+            raise
+        finally:
+            self._attempts.pop(token, None)
+        self._send_completion(completion.SerializeToString())
+
+    async def _execute(self, attempt: _Attempt, start: Any) -> Any:
+        found = self._activities.get(start.activity_type)
+        if found is None:
+            known = ", ".join(sorted(self._activities)) or "none"
+            raise ApplicationError(
+                f"the activity {start.activity_type!r} is not registered with this worker of task queue {self._task_queue!r}; "
+                f"it has: {known}",
+                type="NotFoundError",
+            )
+        definition, function = found
+        arguments = self._converter.from_payloads(start.input, definition.handler.types_for(len(start.input)))
+        check_arguments(definition, arguments)
+        current_context.set(attempt)
+        with attempt.scope:
+            if definition.handler.is_async:
+                return await function(*arguments)
+            attempt.in_thread = True
+            return await self._in_thread(function, arguments)
+        raise CancelledError(attempt.reason or "cancelled")
+
+    async def _in_thread(self, function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(self._max_concurrent)
+        # Not abandoned: the attempt's answer is the thread's, also when it was asked to stop and went on to its end.
+        return await anyio.to_thread.run_sync(functools.partial(function, *arguments), limiter=self._limiter)
+
+    def _fill_failure(self, completion: Any, error: Exception, start: Any) -> None:
+        try:
+            failure = failure_from_exception(error, self._converter)
+        except DataConversionError as problem:
+            failure = failure_from_exception(problem, self._converter)
+        if isinstance(error, CancelledError):
+            completion.result.cancelled.failure.CopyFrom(failure)
+            return
+        completion.result.failed.failure.CopyFrom(failure)
+        _log.warning(
+            "activity %s (%s) of workflow %s failed in attempt %d: %s",
+            start.activity_type, start.activity_id, start.workflow_execution.workflow_id, start.attempt, error,
+        )  # fmt: skip
+
+
+def _info(token: bytes, start: Any, task_queue: str, converter: PayloadConverter) -> Info:
+    return Info(
+        activity_id=start.activity_id,
+        activity_type=start.activity_type,
+        attempt=start.attempt,
+        current_attempt_scheduled_time=_time(start.current_attempt_scheduled_time),
+        heartbeat_details=converter.from_payloads(start.heartbeat_details, [None] * len(start.heartbeat_details)),
+        heartbeat_timeout=_duration(start, "heartbeat_timeout"),
+        is_local=start.is_local,
+        retry_policy=RetryPolicy.from_proto(start.retry_policy) if start.HasField("retry_policy") else None,
+        schedule_to_close_timeout=_duration(start, "schedule_to_close_timeout"),
+        scheduled_time=_time(start.scheduled_time),
+        start_to_close_timeout=_duration(start, "start_to_close_timeout"),
+        started_time=_time(start.started_time),
+        task_queue=task_queue,
+        task_token=token,
+        workflow_id=start.workflow_execution.workflow_id,
+        workflow_namespace=start.workflow_namespace,
+        workflow_run_id=start.workflow_execution.run_id,
+        workflow_type=start.workflow_type,
+    )
+
+
+def _duration(message_: Any, field: str) -> timedelta | None:
+    if not message_.HasField(field):
+        return None
+    value: timedelta = getattr(message_, field).ToTimedelta()
+    return value or None
+
+
+def _time(timestamp: Any) -> datetime:
+    value: datetime = timestamp.ToDatetime(tzinfo=UTC)
+    return value

@@ -1,0 +1,40 @@
+"""The durable scheduler, and the AnyIO backend over it. It knows AnyIO, and nothing of histories and activations.
+
+`_scheduler` runs tasks (`_task`) in steps (`_hosts`); `_scope` and `_taskgroup` are structured concurrency; `_clock` turns sleeps and
+deadlines into durable timers; `_operation` waits for the outside world; `_sync` has the primitives; `_forbidden` refuses what a
+workflow must not do; `_closing` ends runs; `_backend` is AnyIO's view of it all; `_runner` runs it on a virtual clock for tests.
+"""
+
+from ._backend import DurableBackend, register
+from ._clock import TimerHost
+from ._forbidden import ForbiddenCallError, forbid, poisoned, refuse_changes
+from ._operation import Operation
+from ._runner import TestRunner, VirtualRun, VirtualTimers
+from ._scheduler import Scheduler, SwitchLimitError, current_scheduler
+from ._scope import CancelScope
+from ._task import Cancelled, Task, checkpoint, checkpoint_if_cancelled, current_task, park, shielded_checkpoint
+
+__all__ = [
+    "CancelScope",
+    "Cancelled",
+    "DurableBackend",
+    "ForbiddenCallError",
+    "Operation",
+    "Scheduler",
+    "SwitchLimitError",
+    "Task",
+    "TestRunner",
+    "TimerHost",
+    "VirtualRun",
+    "VirtualTimers",
+    "checkpoint",
+    "checkpoint_if_cancelled",
+    "current_scheduler",
+    "current_task",
+    "forbid",
+    "park",
+    "poisoned",
+    "refuse_changes",
+    "register",
+    "shielded_checkpoint",
+]

@@ -1,0 +1,154 @@
+"""Workflow time: sleeps and deadlines over durable timers.
+
+A sleep starts its timer when it begins to wait, so that its command stands where the program stood. Deadlines get theirs at the end of the
+step, in the order in which the scopes were entered: a timeout that was never waited for costs nothing. Timers count whole milliseconds,
+rounded up; what fires sets the clock to the exact deadline, because code compares `current_time()` with it.
+
+Shortening a deadline restarts its timer. Lengthening keeps it: when it fires too early, the rest is armed again. Most deadlines that move
+are pushed back again and again, and never fire.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from ._forbidden import refuse_changes
+from ._scope import CancelScope
+from ._task import Task, current_task, park
+
+if TYPE_CHECKING:
+    from ._scheduler import Scheduler
+
+
+class TimerHost(Protocol):
+    """Where durable timers come from."""
+
+    def start_timer(self, seconds: float) -> int:
+        """Start a timer and return its number."""
+
+    def cancel_timer(self, timer: int) -> None:
+        """Cancel a timer that has not fired."""
+
+
+class Sleep:
+    """One waiting sleep."""
+
+    __slots__ = ("deadline", "task", "timer")
+
+    def __init__(self, task: Task, deadline: float) -> None:
+        self.task = task
+        self.deadline = deadline
+        self.timer = 0
+
+
+def whole_milliseconds(seconds: float) -> float:
+    """Round a duration up to a millisecond, without counting the noise of a floating-point difference as one."""
+    return math.ceil(round(seconds * 1000.0, 4)) / 1000.0
+
+
+class Clock:
+    """The timers of one run."""
+
+    def __init__(self, scheduler: Scheduler, timers: TimerHost) -> None:
+        self.now = 0.0
+        self._scheduler = scheduler
+        self._timers = timers
+        self._armed: dict[int, Sleep | CancelScope] = {}
+        self._changed: dict[CancelScope, None] = {}
+        self._overdue: deque[CancelScope] = deque()
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock forward; it never goes back."""
+        if seconds > self.now:
+            self.now = seconds
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for `seconds` > 0; infinity waits for the cancellation."""
+        task = current_task()
+        if seconds == math.inf or task.cancel_pending:
+            await park()
+            return
+        refuse_changes("anyio.sleep()")
+        sleep = Sleep(task, self.now + seconds)
+        sleep.timer = self._start(seconds, sleep)
+
+        def abort() -> bool:
+            self._cancel(sleep.timer)
+            return True
+
+        await park(abort)
+
+    def watch(self, scope: CancelScope) -> None:
+        """Note that the deadline of an open scope is new or changed."""
+        if scope.deadline <= self.now:
+            self._overdue.append(scope)
+        self._changed[scope] = None
+
+    def forget(self, scope: CancelScope) -> None:
+        """Note that a scope needs no timer any more."""
+        self._changed.pop(scope, None)
+        if scope.timer is not None:
+            self._cancel(scope.timer)
+            scope.timer = None
+
+    def expire_overdue(self) -> None:
+        """Cancel the scopes whose deadline was moved into the past, unless it was moved again since."""
+        while self._overdue:
+            scope = self._overdue.popleft()
+            if scope.active and scope.deadline <= self.now:
+                scope.expire()
+
+    @property
+    def overdue(self) -> bool:
+        """Whether `expire_overdue` has something to look at."""
+        return bool(self._overdue)
+
+    def settle(self) -> None:
+        """Start, restart and cancel the timers of the scopes whose deadlines changed since the last time."""
+        changed = sorted(self._changed, key=lambda scope: scope.entry)
+        self._changed.clear()
+        for scope in changed:
+            if not scope.active or scope.effective and scope.cancel_called:
+                continue
+            deadline = scope.deadline
+            if scope.timer is not None:
+                if deadline != math.inf and deadline >= scope.armed_for:
+                    continue
+                self._cancel(scope.timer)
+                scope.timer = None
+            if deadline != math.inf:
+                scope.timer = self._start(deadline - self.now, scope)
+                scope.armed_for = deadline
+
+    def is_deadline(self, timer: int) -> bool:
+        """Tell the timer of a scope's deadline from that of a sleep."""
+        return isinstance(self._armed.get(timer), CancelScope)
+
+    def fire(self, timer: int) -> None:
+        """Let a timer have its effect. A timer that nobody waits for is ignored: its cancellation crossed its firing."""
+        armed = self._armed.pop(timer, None)
+        if armed is None:
+            return
+        if isinstance(armed, Sleep):
+            self.advance(armed.deadline)
+            self._scheduler.reschedule(armed.task)
+            return
+        armed.timer = None
+        self.advance(armed.armed_for)
+        if armed.deadline <= self.now:
+            armed.expire()
+        else:
+            self._changed[armed] = None
+
+    def _start(self, seconds: float, armed: Sleep | CancelScope) -> int:
+        if self._scheduler.closing:
+            return 0
+        timer = self._timers.start_timer(whole_milliseconds(seconds))
+        self._armed[timer] = armed
+        return timer
+
+    def _cancel(self, timer: int) -> None:
+        if self._armed.pop(timer, None) is not None and not self._scheduler.closing:
+            self._timers.cancel_timer(timer)

@@ -1,0 +1,109 @@
+"""Ending coroutines and async generators that did not end by themselves: eviction, and the end of a run.
+
+Everything is closed on the host's thread, newest task first. `GeneratorExit` is thrown, and thrown again whenever the code awaits
+something, a bounded number of times: code that swallows everything cannot be closed, and must not hang the worker either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._scheduler import Scheduler
+    from ._task import Task
+
+CLOSE_ATTEMPTS = 50
+"""How often `GeneratorExit` is thrown into one coroutine. Honest clean-up awaits once or twice for each open block."""
+
+MAX_CLOSED_TASKS = 10_000
+"""How many tasks one closing deals with, those counted in that clean-up code starts meanwhile."""
+
+PRUNE_AT_LEAST = 64
+"""Finished generators are dropped when the number held has doubled, and is at least this."""
+
+UNCLOSABLE: list[Any] = []
+"""Coroutines that would not close. Kept, because the garbage collector would only run the same code at a worse time."""
+
+
+class Generators:
+    """The async generators of one run in the order of their first use, held so that no collector ends them."""
+
+    def __init__(self) -> None:
+        self._held: list[AsyncGenerator[Any, Any]] = []
+        self._prune_at = PRUNE_AT_LEAST
+
+    def first_iteration(self, generator: AsyncGenerator[Any, Any]) -> None:
+        if len(self._held) >= self._prune_at:
+            self._held = [held for held in self._held if getattr(held, "ag_frame", None) is not None]
+            self._prune_at = max(PRUNE_AT_LEAST, 2 * len(self._held))
+        self._held.append(generator)
+
+    def finalize(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """Do nothing: a held generator is not collected, and one that was let go is finished."""
+
+    def take(self) -> list[AsyncGenerator[Any, Any]]:
+        """Hand over the unfinished generators."""
+        held, self._held = self._held, []
+        return [generator for generator in held if getattr(generator, "ag_frame", None) is not None]
+
+
+def exhaust(coro: Any, context: Any) -> bool:
+    """Throw `GeneratorExit` into `coro` until it ends; False if it would not."""
+    for _ in range(CLOSE_ATTEMPTS):
+        try:
+            context.run(coro.throw, GeneratorExit())
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # whatever it raises, it has ended, and nobody is left to hear it
+            return True
+    return False
+
+
+def close_tasks(scheduler: Scheduler) -> list[str]:
+    """Close every living task, newest first; the names of those that would not close."""
+    stubborn = []
+    for _ in range(MAX_CLOSED_TASKS):
+        if not scheduler.tasks:
+            break
+        task = next(reversed(scheduler.tasks))
+        if not _close_task(scheduler, task):
+            stubborn.append(task.name)
+            UNCLOSABLE.append(task.coro)
+        if not task.done:
+            scheduler.end_task(task, None, GeneratorExit())
+    return stubborn
+
+
+def _close_task(scheduler: Scheduler, task: Task) -> bool:
+    if not task.started:
+        task.coro.close()
+        if task.inner is not None:
+            task.inner.close()
+        return True
+    scheduler.current_task = task
+    try:
+        return exhaust(task.coro, task.context)
+    finally:
+        scheduler.current_task = None
+
+
+def close_generators(scheduler: Scheduler, task: Task) -> list[str]:
+    """Close the held generators in first-use order, as if `task` awaited each one's `aclose()`."""
+    stubborn = []
+    scheduler.current_task = task
+    try:
+        for generator in scheduler.generators.take():
+            closing: Any = generator.aclose()
+            try:
+                task.context.run(closing.send, None)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:  # ended; see `exhaust`
+                continue
+            if not exhaust(closing, task.context):
+                stubborn.append(getattr(generator, "__qualname__", repr(generator)))
+                UNCLOSABLE.append(generator)
+    finally:
+        scheduler.current_task = None
+    return stubborn

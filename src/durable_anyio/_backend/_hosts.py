@@ -1,0 +1,70 @@
+"""Entering and leaving a step: hide the event loops that run around us, and show ours.
+
+A step runs on the host's own thread inside the host's callback. Without hiding, asyncio's and Trio's primitives would find their loop
+and act on the host: a `trio.CancelScope` entered inside a workflow would cancel the worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import sniffio
+
+from ._task import LOCAL
+
+if TYPE_CHECKING:
+    from ._scheduler import Scheduler
+
+BACKEND_NAME = "durable"
+
+_sniffio_local: Any = sniffio.thread_local
+_get_running_loop: Any = asyncio._get_running_loop
+_set_running_loop: Any = asyncio._set_running_loop
+
+
+def _trio_context() -> dict[str, Any] | None:
+    """Return the attributes of Trio's per-thread run context; None while nobody imported Trio."""
+    module = sys.modules.get("trio._core._run")
+    context = getattr(module, "GLOBAL_RUN_CONTEXT", None)
+    return None if context is None else context.__dict__
+
+
+class Step:
+    """The extent of one step. Steps never nest."""
+
+    __slots__ = ("_asyncgen_hooks", "_library", "_loop", "_scheduler", "_trio", "_trio_saved")
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+
+    def __enter__(self) -> None:
+        if LOCAL.scheduler is not None:
+            raise RuntimeError("a workflow step is running on this thread already: steps do not nest")
+        self._loop = _get_running_loop()
+        if self._loop is not None:
+            _set_running_loop(None)
+        self._trio = _trio_context()
+        self._trio_saved = None
+        if self._trio:
+            self._trio_saved = dict(self._trio)
+            self._trio.clear()
+        self._asyncgen_hooks = sys.get_asyncgen_hooks()
+        generators = self._scheduler.generators
+        sys.set_asyncgen_hooks(firstiter=generators.first_iteration, finalizer=generators.finalize)
+        self._library = _sniffio_local.name
+        _sniffio_local.name = BACKEND_NAME
+        LOCAL.scheduler = self._scheduler
+
+    def __exit__(self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None) -> None:
+        LOCAL.scheduler = None
+        _sniffio_local.name = self._library
+        sys.set_asyncgen_hooks(*self._asyncgen_hooks)
+        if self._trio is not None and self._trio_saved is not None:
+            self._trio.clear()
+            self._trio.update(self._trio_saved)
+        if self._loop is not None:
+            _set_running_loop(self._loop)
+        self._loop = self._trio = self._trio_saved = None

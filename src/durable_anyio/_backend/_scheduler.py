@@ -1,0 +1,278 @@
+"""The scheduler of one workflow run.
+
+Contract for whoever drives it: make one a run; `spawn` root tasks; then for every activation `advance` the clock, resolve operations and
+`fire_timer`s (plain sleeps before deadlines: `is_deadline`), and `run` until it answers True, then `settle` and read `poison`. Nothing else
+may reach the run while `run` answered False. `close` ends everything. All of it on one thread at a time, never from inside a step.
+
+Tasks run first-in first-out. Nothing depends on `id()`, hashes or wall time: what needs an order has a sequence number.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import Any, TypeVar
+
+from ._clock import Clock, TimerHost
+from ._closing import Generators, close_generators, close_tasks
+from ._forbidden import foreign_trap, poisoned
+from ._hosts import Step
+from ._scope import CancelScope
+from ._task import CHECKPOINT, LOCAL, PARK, Cancelled, Task, current_task, park
+
+T = TypeVar("T")
+
+MAX_SWITCHES = 1_000_000
+"""Switches allowed in one step. A loop over checkpoints with nothing to wait for reaches it within seconds; honest fan-outs do not."""
+
+
+class SwitchLimitError(RuntimeError):
+    """A step did not come to rest: its tasks wake each other for ever."""
+
+
+def current_scheduler() -> Scheduler | None:
+    """Return the scheduler whose step runs on this thread; None outside workflows."""
+    return LOCAL.scheduler
+
+
+class Scheduler:
+    """Runs the tasks of one workflow run, one step at a time."""
+
+    def __init__(self, timers: TimerHost, *, policy: Callable[[list[Task]], int] | None = None, max_switches: int = MAX_SWITCHES) -> None:
+        self.extra: Any = None
+        """For the owner: what the run's code finds through `current_scheduler()`."""
+        self.poison: BaseException | None = None
+        self.closing = False
+        self.read_only = False
+        self.raise_exits = True
+        """Whether KeyboardInterrupt and SystemExit leave `run` at once. Off only under the test runner."""
+        self.current_task: Task | None = None
+        self.tasks: dict[Task, None] = {}
+        self.generators = Generators()
+        self.clock = Clock(self, timers)
+        self._policy = policy
+        self._max_switches = max_switches
+        self._switches = 0
+        self._sequence = 0
+        self._ready: deque[Task] = deque()
+        self._idle_waiters: deque[Task] = deque()
+
+    # -- time
+
+    @property
+    def current_time(self) -> float:
+        """Seconds since the run's start."""
+        return self.clock.now
+
+    def advance(self, seconds: float) -> None:
+        """Set the clock to `seconds` since the run's start, unless it is later already."""
+        self.clock.advance(seconds)
+
+    def fire_timer(self, timer: int) -> None:
+        """Wake the sleep, or cancel the scope, that this timer was started for."""
+        self.clock.fire(timer)
+
+    def is_deadline(self, timer: int) -> bool:
+        """Whether a timer belongs to a scope's deadline; those fire after the other resolutions of an activation."""
+        return self.clock.is_deadline(timer)
+
+    def watch_deadline(self, scope: CancelScope) -> None:
+        """Take note of a new or changed deadline."""
+        self.clock.watch(scope)
+
+    def forget_deadline(self, scope: CancelScope) -> None:
+        """Give up the timer of a scope that was left or cancelled."""
+        self.clock.forget(scope)
+
+    def settle(self) -> None:
+        """End a step: bring the deadline timers in line with the open scopes."""
+        self.clock.settle()
+
+    # -- tasks
+
+    def next_sequence(self) -> int:
+        """Return the next number; whatever needs an identity or an order in this run has one."""
+        self._sequence += 1
+        return self._sequence
+
+    def spawn(
+        self, func: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...] = (), *, name: str, context: Context | None = None
+    ) -> Task:
+        """Add a root task, in a cancel scope of its own. `func` is called when the task first runs."""
+        scope = _in_run(self, CancelScope)
+        task = self.add_task(_root(func, args, scope), name, Context() if context is None else context)
+        task.root_scope = scope
+        return task
+
+    def add_task(
+        self, coro: Coroutine[Any, Any, Any], name: str, context: Context, *, inner: Coroutine[Any, Any, Any] | None = None
+    ) -> Task:
+        """Make `coro` a task and put it at the end of the queue."""
+        task = Task(self, coro, name, context)
+        task.inner = inner
+        self.tasks[task] = None
+        self.reschedule(task)
+        return task
+
+    def reschedule(self, task: Task, value: Any = None, error: BaseException | None = None) -> None:
+        """End a task's wait: it gets `value`, or `error` raised, when its turn comes."""
+        if task.done or task.scheduled:
+            return
+        task.abort = None
+        task.value, task.error = value, error
+        task.scheduled = True
+        self._ready.append(task)
+
+    async def wait_idle(self) -> None:
+        """Wait until every other task waits for something."""
+        task = current_task()
+        self._idle_waiters.append(task)
+
+        def abort() -> bool:
+            self._idle_waiters.remove(task)
+            return True
+
+        await park(abort)
+
+    # -- steps
+
+    def run(self, budget_seconds: float | None = None) -> bool:
+        """Run until no task is ready (True), or until the budget is spent (False; call again).
+
+        Stops early, with True, when the step was poisoned.
+
+        :raises KeyboardInterrupt, SystemExit: raised by workflow code; they are the host's business
+        """
+        stop_at = None if budget_seconds is None else time.perf_counter() + budget_seconds
+        with Step(self):
+            while self._prepare():
+                if self._switches >= self._max_switches:
+                    self._switches = 0
+                    poisoned(SwitchLimitError(f"the step did not come to rest within {self._max_switches} task switches: an endless loop?"))
+                if self.poison is not None:
+                    break
+                self._switches += 1
+                self._resume(self._take())
+                if stop_at is not None and self._ready and time.perf_counter() >= stop_at:
+                    return False
+        self._switches = 0
+        return True
+
+    def call(self, func: Callable[..., T], *args: Any, read_only: bool = False) -> T:
+        """Call a synchronous function inside a step and return what it returns. With `read_only`, changes are refused."""
+        with Step(self):
+            self.read_only = read_only
+            try:
+                return func(*args)
+            finally:
+                self.read_only = False
+
+    def close(self) -> list[str]:
+        """End every coroutine and async generator of the run; return the names of those that would not end."""
+        if self.closing:
+            return []
+        self.closing = True
+        with Step(self):
+            stubborn = close_tasks(self)
+            janitor = Task(self, _nothing(), "closing async generators", Context())
+            janitor.coro.close()
+            scope = CancelScope()
+            janitor.scope = scope
+            stubborn += close_generators(self, janitor)
+            stubborn += close_tasks(self)
+        self._ready.clear()
+        return stubborn
+
+    # -- inside a step
+
+    def _prepare(self) -> bool:
+        """Put what is due into the queue; False when there is nothing left to run."""
+        if self.clock.overdue:
+            self.clock.expire_overdue()
+        if not self._ready:
+            while self._idle_waiters:
+                self.reschedule(self._idle_waiters.popleft())
+        return bool(self._ready)
+
+    def _take(self) -> Task:
+        if self._policy is None:
+            return self._ready.popleft()
+        index = self._policy(list(self._ready))
+        task = self._ready[index]
+        del self._ready[index]
+        return task
+
+    def _resume(self, task: Task) -> None:
+        value, error = task.value, task.error
+        task.value = task.error = None
+        task.scheduled = False
+        task.started = True
+        self.current_task = task
+        try:
+            if error is None:
+                trap = task.context.run(task.coro.send, value)
+            else:
+                trap = task.context.run(task.coro.throw, error)
+        except StopIteration as stop:
+            self.end_task(task, stop.value, None)
+        except (KeyboardInterrupt, SystemExit) as exit_error:
+            self.end_task(task, None, exit_error)
+            if self.raise_exits:
+                raise
+        except BaseException as failure:
+            self.end_task(task, None, failure)
+        else:
+            if trap is CHECKPOINT:
+                self.reschedule(task)
+            elif trap is PARK:
+                if task.abort is not None and task.cancel_pending:
+                    task.deliver_cancel()
+            else:
+                task.abort = None
+                self.reschedule(task, error=poisoned(foreign_trap(trap, task.name)))
+        finally:
+            self.current_task = None
+            del error
+
+    def end_task(self, task: Task, result: Any, error: BaseException | None) -> None:
+        """Take a task that ended out of the run and tell its group."""
+        for group in task.child_groups:
+            group.abandon()
+            if error is None:
+                error = RuntimeError(f"task {task.name!r} ended inside an open task group: was it entered in a generator?")
+        if task.scope is not None and task.scope.abandoned and error is None:
+            error = RuntimeError(f"the cancel scope around task {task.name!r} was closed before the task ended")
+        task.activate(None)
+        # A child's outcome is its group's: kept here too it would keep its traceback, and the frames in it, alive.
+        task.finish(result if task.group is None else None, error if task.group is None else None)
+        self.tasks.pop(task, None)
+        for lock in list(task.held_locks):
+            lock.break_waiters()
+        if task.group is not None:
+            task.group.child_ended(task, error)
+        if task.on_done is not None:
+            task.on_done(task)
+
+
+async def _root(func: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...], scope: CancelScope) -> Any:
+    """The body of a root task: its scope is outermost, so a cancellation that reaches it ends here, and is the task's outcome."""
+    with scope:
+        return await func(*args)
+    raise Cancelled(scope.effective_reason())
+
+
+async def _nothing() -> None:
+    """Never run: a task needs a coroutine."""
+
+
+def _in_run(scheduler: Scheduler, build: Callable[[], T]) -> T:
+    """Build something that looks up the running scheduler, while none may be running."""
+    outer = LOCAL.scheduler
+    LOCAL.scheduler = scheduler
+    try:
+        return build()
+    finally:
+        LOCAL.scheduler = outer
+

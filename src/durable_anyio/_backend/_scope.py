@@ -1,0 +1,253 @@
+"""Cancel scopes: where a cancellation starts, how far it reaches, and where it ends.
+
+Open scopes form a tree that mirrors the nesting of their `with` blocks; a task group's children hang under the group's scope. A scope
+is *effective* when it was cancelled itself or when its parent is effective and it is no shield. Tasks in an effective scope get
+`Cancelled` at every checkpoint. A scope swallows `Cancelled` on exit when the cancellation was its own, not one that its parent
+also sees. All traversals follow entry order: nothing here may depend on hashes.
+"""
+
+from __future__ import annotations
+
+import math
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from anyio import CancelScope as BaseCancelScope
+
+from ._task import LOCAL, Cancelled, Task, current_task
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from ._scheduler import Scheduler
+
+
+class CancelScope(BaseCancelScope):
+    """A durable cancel scope; AnyIO's contract."""
+
+    __slots__ = (
+        "_called", "_caught", "_deadline", "_entered", "_number", "_reason", "_shield", "abandoned", "active", "armed_for", "children", "effective",
+        "entry", "parent", "scheduler", "tasks", "timer",
+    )  # fmt: skip
+
+    def __new__(cls, *, deadline: float = math.inf, shield: bool = False) -> Self:
+        return object.__new__(cls)
+
+    def __init__(self, *, deadline: float = math.inf, shield: bool = False) -> None:
+        if math.isnan(deadline):
+            raise ValueError("deadline must not be NaN")
+        self._deadline = deadline
+        self._shield = shield
+        self._called = False
+        self._caught = False
+        self._entered = False
+        self._reason: str | None = None
+        self.scheduler: Scheduler | None = LOCAL.scheduler
+        self._number = 0 if self.scheduler is None else self.scheduler.next_sequence()
+        self.active = False
+        self.effective = False
+        self.abandoned = False
+        self.entry = 0
+        self.parent: CancelScope | None = None
+        # Dictionaries serve as ordered sets.
+        self.children: dict[CancelScope, None] = {}
+        self.tasks: dict[Task, None] = {}
+        self.timer: int | None = None
+        self.armed_for = math.inf
+
+    def __hash__(self) -> int:
+        return self._number
+
+    def __repr__(self) -> str:
+        state = "active" if self.active else "exited" if self._entered else "unbound"
+        return f"<CancelScope {state}{' cancelled' if self._called else ''} deadline={self._deadline}>"
+
+    # -- entering and leaving
+
+    def __enter__(self) -> Self:
+        task = current_task()
+        if self._entered:
+            raise RuntimeError("Each CancelScope may only be used for a single 'with' block")
+        self._entered = self.active = True
+        self.scheduler = task.scheduler
+        self.entry = task.scheduler.next_sequence()
+        if task.scheduler.current_time >= self._deadline:
+            self._cancel("deadline")
+        self.attach(task.scope)
+        task.activate(self)
+        if self._deadline != math.inf and not self._called:
+            task.scheduler.watch_deadline(self)
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None) -> bool:
+        remaining = self.close(exc_val)
+        if remaining is None:
+            return True
+        if remaining is exc_val:
+            return False
+        context = remaining.__context__
+        try:
+            raise remaining
+        finally:
+            remaining.__context__ = context
+            del remaining, exc_val, context
+
+    def close(self, error: BaseException | None) -> BaseException | None:
+        """Leave the scope; return what remains of `error` after the scope took its own cancellation out."""
+        task = current_task()
+        if not self.active:
+            return _chained(RuntimeError("this cancel scope has been exited already, or was never entered"), error)
+        if task.scope is not self:
+            if not self.abandoned:
+                if not self._encloses(task.scope):
+                    return _chained(RuntimeError("Attempted to exit cancel scope in a different task than it was entered in"), error)
+                error = _chained(RuntimeError("Attempted to exit a cancel scope that isn't the current task's innermost one"), error)
+                task.activate(self.parent)
+        else:
+            task.activate(self.parent)
+        if (error is not None and self.effective and not self._sees_parent()) or (task.scope is not self and self.abandoned):
+            error = self._take_cancelled(error)
+        self._detach()
+        self.active = False
+        assert self.scheduler is not None
+        self.scheduler.forget_deadline(self)
+        return error
+
+    def _take_cancelled(self, error: BaseException | None) -> BaseException | None:
+        if isinstance(error, Cancelled):
+            self._caught = True
+            return None
+        if isinstance(error, BaseExceptionGroup):
+            matched, rest = error.split(Cancelled)
+            if matched is not None:
+                self._caught = True
+            return rest
+        return error
+
+    # -- the tree
+
+    def attach(self, parent: CancelScope | None) -> None:
+        """Hang this scope under `parent`, leaving the old one."""
+        if self.parent is not None:
+            self.parent.children.pop(self, None)
+        self.parent = parent
+        if parent is not None:
+            parent.children[self] = None
+            self.recalculate()
+        elif self._called:
+            self.recalculate()
+
+    def _detach(self) -> None:
+        self.attach(None)
+        if self.tasks or self.children:
+            # Somebody is still inside (misnested scopes): they stay cancelled, so that they come to an end.
+            self._abandon()
+            self.effective = True
+            for task in list(self.tasks):
+                task.deliver_cancel()
+            for child in list(self.children):
+                child.recalculate()
+
+    def _abandon(self) -> None:
+        self.abandoned = True
+        for child in self.children:
+            child._abandon()
+
+    def _encloses(self, other: CancelScope | None) -> bool:
+        while other is not None:
+            if other is self:
+                return True
+            other = other.parent
+        return False
+
+    def _sees_parent(self) -> bool:
+        return self.parent is not None and not self._shield and self.parent.effective
+
+    def recalculate(self) -> None:
+        """Bring `effective` up to date here and below, outermost and oldest first, and wake the tasks it newly reaches."""
+        pending = [self]
+        while pending:
+            scope = pending.pop()
+            effective = scope._called or scope._sees_parent()
+            if effective != scope.effective:
+                scope.effective = effective
+                if effective:
+                    for task in list(scope.tasks):
+                        task.deliver_cancel()
+                pending.extend(reversed(scope.children))
+
+    def effective_deadline(self) -> float:
+        """Return the earliest deadline that reaches into this scope; minus infinity when it is cancelled."""
+        if self.effective:
+            return -math.inf
+        if self.parent is None or self._shield:
+            return self._deadline
+        return min(self._deadline, self.parent.effective_deadline())
+
+    def effective_reason(self) -> str | None:
+        """Return the reason of the innermost cancelled scope that reaches here."""
+        scope: CancelScope | None = self
+        while scope is not None:
+            if scope._called:
+                return scope._reason
+            scope = None if scope._shield else scope.parent
+        return None
+
+    # -- AnyIO's interface
+
+    def _cancel(self, reason: str | None) -> None:
+        if self._called:
+            return
+        self._called = True
+        self._reason = reason
+        if self.active and self.scheduler is not None:
+            self.scheduler.forget_deadline(self)
+            self.recalculate()
+
+    def cancel(self, reason: str | None = None) -> None:
+        self._cancel(reason)
+
+    def expire(self) -> None:
+        """Cancel the scope because its deadline has passed."""
+        self._cancel("deadline")
+
+    @property
+    def deadline(self) -> float:
+        return self._deadline
+
+    @deadline.setter
+    def deadline(self, value: float) -> None:
+        if math.isnan(value):
+            raise ValueError("deadline must not be NaN")
+        self._deadline = float(value)
+        if self.active and not self._called and self.scheduler is not None:
+            self.scheduler.watch_deadline(self)
+
+    @property
+    def cancel_called(self) -> bool:
+        if not self._called and (self.active or not self._entered):
+            scheduler = self.scheduler
+            if scheduler is not None and scheduler.current_time >= self._deadline:
+                self.expire()
+        return self._called
+
+    @property
+    def cancelled_caught(self) -> bool:
+        return self._caught
+
+    @property
+    def shield(self) -> bool:
+        return self._shield
+
+    @shield.setter
+    def shield(self, value: bool) -> None:
+        if not isinstance(value, bool):
+            raise TypeError("shield must be a bool")
+        self._shield = value
+        if self.active:
+            self.recalculate()
+
+
+def _chained(error: RuntimeError, cause: BaseException | None) -> RuntimeError:
+    error.__context__ = cause
+    return error

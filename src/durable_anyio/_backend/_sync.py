@@ -1,0 +1,350 @@
+"""Event, Lock, Semaphore and CapacityLimiter. Condition, ResourceGuard and the memory streams are AnyIO's own, on top of these.
+
+Waiters queue first-in first-out, and what is released is handed straight to the first of them: a task that comes later cannot overtake.
+Primitives hash by their sequence number, because AnyIO iterates over sets of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from anyio import (
+    BrokenResourceError,
+    CapacityLimiterStatistics,
+    EventStatistics,
+    LockStatistics,
+    SemaphoreStatistics,
+    WouldBlock,
+)
+from anyio import CapacityLimiter as BaseCapacityLimiter
+from anyio import Event as BaseEvent
+from anyio import Lock as BaseLock
+from anyio import Semaphore as BaseSemaphore
+
+from ._forbidden import ForbiddenCallError, poisoned, refuse_changes
+from ._task import LOCAL, DurableTaskInfo, Task, checkpoint_if_cancelled, current_task, park, shielded_checkpoint
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from ._scheduler import Scheduler
+
+
+def _running_scheduler() -> Scheduler:
+    scheduler = LOCAL.scheduler
+    if scheduler is None:
+        raise RuntimeError("this primitive belongs to a workflow and can only be used inside a step")
+    return scheduler
+
+
+def _check_owner(scheduler: Scheduler, kind: str) -> None:
+    """Refuse a primitive of another run.
+
+    Built at module level it is a proxy that binds to the first run that uses it; a second run, or a replay of the first, would then share it.
+    """
+    if LOCAL.scheduler is not scheduler:
+        raise poisoned(
+            ForbiddenCallError(
+                f"this {kind} belongs to another workflow run: build it inside the workflow (in __init__ or run), not at module or class level"
+            )
+        )
+
+
+async def _queue_up(waiters: dict[Task, None]) -> None:
+    """Wait in `waiters` until somebody takes the task out and reschedules it."""
+    task = current_task()
+    waiters[task] = None
+
+    def abort() -> bool:
+        waiters.pop(task, None)
+        return True
+
+    await park(abort)
+
+
+def _first(waiters: dict[Task, None]) -> Task:
+    task = next(iter(waiters))
+    del waiters[task]
+    return task
+
+
+class Event(BaseEvent):
+    """A durable event; AnyIO's contract."""
+
+    __slots__ = ("_flag", "_number", "_scheduler", "_waiters")
+
+    def __new__(cls) -> Self:
+        return object.__new__(cls)
+
+    def __init__(self) -> None:
+        self._scheduler = _running_scheduler()
+        self._number = self._scheduler.next_sequence()
+        self._flag = False
+        self._waiters: dict[Task, None] = {}
+
+    def __hash__(self) -> int:
+        return self._number
+
+    def set(self) -> None:
+        if self._flag:
+            return
+        scheduler = self._scheduler
+        _check_owner(scheduler, "Event")
+        refuse_changes("Event.set()")
+        self._flag = True
+        waiters, self._waiters = self._waiters, {}
+        for task in waiters:
+            scheduler.reschedule(task)
+
+    def is_set(self) -> bool:
+        return self._flag
+
+    async def wait(self) -> None:
+        _check_owner(self._scheduler, "Event")
+        if self._flag:
+            await checkpoint_if_cancelled()
+            await shielded_checkpoint()
+            return
+        task = current_task()
+        self._waiters[task] = None
+
+        def abort() -> bool:
+            self._waiters.pop(task, None)
+            return True
+
+        await park(abort)
+
+    def statistics(self) -> EventStatistics:
+        return EventStatistics(tasks_waiting=len(self._waiters))
+
+
+class Lock(BaseLock):
+    """A durable lock; AnyIO's contract. A lock whose owner ended without releasing it is broken, as in Trio: waiters raise."""
+
+    __slots__ = ("_fast_acquire", "_number", "_owner", "_scheduler", "_waiters")
+
+    def __new__(cls, *, fast_acquire: bool = False) -> Self:
+        return object.__new__(cls)
+
+    def __init__(self, *, fast_acquire: bool = False) -> None:
+        self._fast_acquire = fast_acquire
+        self._scheduler = _running_scheduler()
+        self._number = self._scheduler.next_sequence()
+        self._owner: Task | None = None
+        self._waiters: dict[Task, None] = {}
+
+    def __hash__(self) -> int:
+        return self._number
+
+    async def acquire(self) -> None:
+        await checkpoint_if_cancelled()
+        try:
+            self.acquire_nowait()
+        except WouldBlock:
+            await _queue_up(self._waiters)
+            if self._owner is not current_task():
+                raise BrokenResourceError from None
+        else:
+            if not self._fast_acquire:
+                await shielded_checkpoint()
+
+    def acquire_nowait(self) -> None:
+        _check_owner(self._scheduler, "Lock")
+        refuse_changes("Lock.acquire()")
+        task = current_task()
+        if self._owner is task:
+            raise RuntimeError("Attempted to acquire an already held Lock")
+        if self._owner is not None:
+            if self._owner.done:
+                raise BrokenResourceError
+            raise WouldBlock
+        self._take(task)
+
+    def _take(self, task: Task) -> None:
+        self._owner = task
+        task.held_locks[self] = None
+
+    def release(self) -> None:
+        if self._owner is None or self._owner is not self._scheduler.current_task:
+            raise RuntimeError("The current task is not holding this lock")
+        self._owner.held_locks.pop(self, None)
+        if self._waiters:
+            self._take(_first(self._waiters))
+            self._scheduler.reschedule(self._owner)
+        else:
+            self._owner = None
+
+    def break_waiters(self) -> None:
+        """The owner ended while it held the lock: wake everybody, who will find that they do not own it."""
+        waiters, self._waiters = self._waiters, {}
+        for task in waiters:
+            self._scheduler.reschedule(task)
+
+    def locked(self) -> bool:
+        return self._owner is not None
+
+    def statistics(self) -> LockStatistics:
+        owner = None if self._owner is None else DurableTaskInfo(self._owner)
+        return LockStatistics(self._owner is not None, owner, len(self._waiters))
+
+
+class Semaphore(BaseSemaphore):
+    """A durable semaphore; AnyIO's contract."""
+
+    __slots__ = ("_max_value", "_number", "_scheduler", "_value", "_waiters")
+
+    def __new__(cls, initial_value: int, *, max_value: int | None = None, fast_acquire: bool = False) -> Self:
+        return object.__new__(cls)
+
+    def __init__(self, initial_value: int, *, max_value: int | None = None, fast_acquire: bool = False) -> None:
+        super().__init__(initial_value, max_value=max_value, fast_acquire=fast_acquire)
+        self._scheduler = _running_scheduler()
+        self._number = self._scheduler.next_sequence()
+        self._value = initial_value
+        self._max_value = max_value
+        self._waiters: dict[Task, None] = {}
+
+    def __hash__(self) -> int:
+        return self._number
+
+    async def acquire(self) -> None:
+        await checkpoint_if_cancelled()
+        try:
+            self.acquire_nowait()
+        except WouldBlock:
+            await _queue_up(self._waiters)
+        else:
+            if not self._fast_acquire:
+                await shielded_checkpoint()
+
+    def acquire_nowait(self) -> None:
+        _check_owner(self._scheduler, "Semaphore")
+        refuse_changes("Semaphore.acquire()")
+        if self._value == 0:
+            raise WouldBlock
+        self._value -= 1
+
+    def release(self) -> None:
+        _check_owner(self._scheduler, "Semaphore")
+        if self._max_value is not None and self._value == self._max_value:
+            raise ValueError("semaphore released too many times")
+        refuse_changes("Semaphore.release()")
+        if self._waiters:
+            self._scheduler.reschedule(_first(self._waiters))
+        else:
+            self._value += 1
+
+    @property
+    def value(self) -> int:
+        return self._value
+
+    @property
+    def max_value(self) -> int | None:
+        return self._max_value
+
+    def statistics(self) -> SemaphoreStatistics:
+        return SemaphoreStatistics(len(self._waiters))
+
+
+class CapacityLimiter(BaseCapacityLimiter):
+    """A durable capacity limiter; AnyIO's contract."""
+
+    __slots__ = ("_borrowers", "_number", "_scheduler", "_total_tokens", "_waiters")
+
+    def __new__(cls, total_tokens: float) -> Self:
+        return object.__new__(cls)
+
+    def __init__(self, total_tokens: float) -> None:
+        self._scheduler = _running_scheduler()
+        self._number = self._scheduler.next_sequence()
+        self._total_tokens: float = 0
+        self._borrowers: dict[object, None] = {}
+        self._waiters: dict[Task, object] = {}
+        self.total_tokens = total_tokens
+
+    def __hash__(self) -> int:
+        return self._number
+
+    async def __aenter__(self) -> None:
+        await self.acquire()
+
+    async def __aexit__(self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None) -> None:
+        self.release()
+
+    @property
+    def total_tokens(self) -> float:
+        return self._total_tokens
+
+    @total_tokens.setter
+    def total_tokens(self, value: float) -> None:
+        if not isinstance(value, int) and value != math.inf:
+            raise TypeError("total_tokens must be an int or math.inf")
+        if value < 0:
+            raise ValueError("total_tokens must be >= 0")
+        self._total_tokens = value
+        self._hand_out()
+
+    @property
+    def borrowed_tokens(self) -> int:
+        return len(self._borrowers)
+
+    @property
+    def available_tokens(self) -> float:
+        return self._total_tokens - len(self._borrowers)
+
+    def _hand_out(self) -> None:
+        while self._waiters and len(self._borrowers) < self._total_tokens:
+            task = next(iter(self._waiters))
+            self._borrowers[self._waiters.pop(task)] = None
+            self._scheduler.reschedule(task)
+
+    def acquire_nowait(self) -> None:
+        self.acquire_on_behalf_of_nowait(current_task())
+
+    def acquire_on_behalf_of_nowait(self, borrower: object) -> None:
+        _check_owner(self._scheduler, "CapacityLimiter")
+        refuse_changes("CapacityLimiter.acquire()")
+        if borrower in self._borrowers:
+            raise RuntimeError("this borrower is already holding one of this CapacityLimiter's tokens")
+        if self._waiters or len(self._borrowers) >= self._total_tokens:
+            raise WouldBlock
+        self._borrowers[borrower] = None
+
+    async def acquire(self) -> None:
+        await self.acquire_on_behalf_of(current_task())
+
+    async def acquire_on_behalf_of(self, borrower: object) -> None:
+        await checkpoint_if_cancelled()
+        try:
+            self.acquire_on_behalf_of_nowait(borrower)
+        except WouldBlock:
+            task = current_task()
+            self._waiters[task] = borrower
+            await park(self._leave_queue(task))
+        else:
+            await shielded_checkpoint()
+
+    def _leave_queue(self, task: Task) -> Callable[[], bool]:
+        def abort() -> bool:
+            self._waiters.pop(task, None)
+            # The others moved up: with a raised limit one of them may have its turn now.
+            self._hand_out()
+            return True
+
+        return abort
+
+    def release(self) -> None:
+        self.release_on_behalf_of(current_task())
+
+    def release_on_behalf_of(self, borrower: object) -> None:
+        _check_owner(self._scheduler, "CapacityLimiter")
+        if borrower not in self._borrowers:
+            raise RuntimeError("this borrower isn't holding any of this CapacityLimiter's tokens")
+        del self._borrowers[borrower]
+        self._hand_out()
+
+    def statistics(self) -> CapacityLimiterStatistics:
+        return CapacityLimiterStatistics(len(self._borrowers), self._total_tokens, tuple(self._borrowers), len(self._waiters))

@@ -1,0 +1,299 @@
+"""The Rust core as the rest of the package sees it: calls that are awaited, commands that are posted, receivers that are called.
+
+One pump per core waits for the core's descriptor, takes everything that waits, hands it on, and submits in one batch what the
+handlers posted meanwhile.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+
+from . import proto
+from .wake import HostTask
+
+if TYPE_CHECKING:
+    from .._generated import durable_core as native
+else:
+    from ..durable_core import durable_core as native
+
+__all__ = ["BridgeError", "Core", "Receiver", "new_command", "replay_close", "replay_open", "replay_step"]
+
+logger = logging.getLogger("durable_anyio")
+
+BridgeError = native.BridgeError
+replay_open: Callable[[bytes, str, str], int] = native.replay_open
+replay_step: Callable[[int, bytes], bytes] = native.replay_step
+replay_close: Callable[[int], None] = native.replay_close
+
+# Items taken at once: enough that a crossing costs nothing per item, few enough that the host's other tasks get their turn.
+DRAIN_LIMIT = 256
+# gRPC's codes that this file gives itself.
+CANCELLED = 1
+UNAVAILABLE = 14
+
+_Commands = proto.message("durable_anyio.bridge.v1.Commands")
+_Command = proto.message("durable_anyio.bridge.v1.Command")
+_Items = proto.message("durable_anyio.bridge.v1.Items")
+
+try:
+    _VERSION = version("durable-anyio")
+except PackageNotFoundError:  # run from a source tree that is not installed
+    _VERSION = native.core_version()
+
+atexit.register(native.core_close_all)
+
+
+class Receiver(Protocol):
+    """What a worker attaches: called on the host's thread, by the pump; must neither block nor raise."""
+
+    def on_activation(self, activation: bytes) -> None:
+        """An encoded `coresdk.workflow_activation.WorkflowActivation`."""
+
+    def on_activity(self, task: bytes) -> None:
+        """An encoded `coresdk.activity_task.ActivityTask`."""
+
+    def on_event(self, level: int, message: str, fatal: bool) -> None:
+        """Something to log, with Python's level; `fatal`: the worker has stopped for this reason."""
+
+
+def new_command() -> Any:
+    """An empty `durable_anyio.bridge.v1.Command`."""
+    return _Command()
+
+
+class _Pending:
+    """A command that waits for its answer."""
+
+    __slots__ = ("done", "error", "value")
+
+    def __init__(self) -> None:
+        self.done = anyio.Event()
+        self.value = b""
+        self.error: Exception | None = None
+
+    def fail(self, error: Exception) -> None:
+        self.error = error
+        self.done.set()
+
+
+class Core:
+    """A running core. Made by `open`, ended by `close`; belongs to the event loop and the process that opened it."""
+
+    def __init__(self) -> None:
+        self._handle: int = native.core_open()
+        self._process = os.getpid()
+        try:
+            self._wake_fd: int = native.core_wake_fd(self._handle)
+        except BaseException:
+            native.core_close(self._handle)
+            raise
+        self._pending: dict[int, _Pending] = {}
+        self._receivers: dict[int, Receiver] = {}
+        self._next_id = 1
+        self._batch: list[Any] = []
+        self._is_handling = False
+        self._is_closed = False
+        self._end: Exception | None = None
+        self._closed = anyio.Event()
+        self._pump = HostTask(self._run_pump, name="durable_anyio pump")
+
+    @classmethod
+    async def open(cls) -> Core:
+        """Starts a core's threads and its pump on the running event loop."""
+        return cls()
+
+    async def connect(
+        self, target: str, namespace: str = "default", identity: str = "", time_skipping: bool = False, metadata: Mapping[str, str] | None = None
+    ) -> None:
+        """Connects to "sqlite:FILE", "sqlite::memory:" or "host:port". The first command of a core.
+
+        :raises RPCError: if the target is no target, cannot be opened or cannot be reached; the message says what to do.
+        """
+        command = _Command()
+        connect = command.connect
+        connect.target, connect.namespace, connect.identity = target, namespace, identity
+        connect.time_skipping = time_skipping
+        connect.client_name, connect.client_version = "durable-anyio", _VERSION
+        connect.metadata.update(metadata or {})
+        await self.command(command)
+
+    async def call(self, rpc: str, request: Any, timeout: float | None = None, metadata: Mapping[str, str] | None = None) -> Any:
+        """Calls the RPC with its request message and returns its response message.
+
+        :param timeout: seconds; none: until it is answered.
+        :raises RPCError: if the service refuses or cannot be reached. A cancelled call is given up on the other side too.
+        """
+        response = proto.message(f"temporal.api.workflowservice.v1.{rpc}Response")()
+        command = _Command()
+        call = command.call
+        call.rpc, call.request = rpc, request.SerializeToString()
+        if timeout is not None:
+            call.timeout_ms = max(1, round(timeout * 1000))
+        if metadata:
+            call.metadata.update(metadata)
+        response.ParseFromString(await self.command(command))
+        return response
+
+    async def command(self, command: Any) -> bytes:
+        """Sends a command (its id is set here) and waits for its answer's value.
+
+        :raises RPCError: if the answer is a refusal, or the core closes before there is one.
+        """
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        self._check_process()
+        if self._end is not None:
+            raise self._closed_error()
+        number = self._next_id
+        self._next_id += 1
+        command.id = number
+        pending = self._pending[number] = _Pending()
+        try:
+            self.post(command)
+            await pending.done.wait()
+        except BaseException:
+            if self._pending.pop(number, None) is not None and command.HasField("call"):
+                cancel = _Command()
+                cancel.cancel_call.call = number
+                self.post(cancel)
+            raise
+        if pending.error is not None:
+            raise pending.error
+        return pending.value
+
+    def post(self, command: Any) -> None:
+        """Sends a command without waiting. What handlers post goes in one batch when the pump has handled everything.
+
+        After `close` it does nothing: whoever answers late finds nobody to answer to.
+        """
+        if self._end is not None:
+            return
+        if self._is_handling:
+            self._batch.append(command)
+        else:
+            native.core_submit(self._handle, _Commands(commands=[command]).SerializeToString())
+
+    def attach(self, worker: int, receiver: Receiver) -> None:
+        """Directs the items of the worker with this number to `receiver`. Before its `StartWorker`."""
+        if worker in self._receivers:
+            raise ValueError(f"worker {worker} is attached already")
+        self._receivers[worker] = receiver
+
+    def detach(self, worker: int) -> None:
+        """The worker's items are dropped from now on."""
+        self._receivers.pop(worker, None)
+
+    async def close(self) -> None:
+        """Ends the pump and the core: everything that waits is refused. Returns when Rust's threads are gone; a second call waits for the first."""
+        if self._is_closed:
+            await self._closed.wait()
+            return
+        self._is_closed = True
+        self._finish(None)
+        with anyio.CancelScope(shield=True):
+            # The pump first: it must not wait for a descriptor that is being closed.
+            self._pump.cancel()
+            await self._pump.wait()
+            try:
+                # In a thread: joining Rust's threads takes milliseconds, or seconds when the disk is slow.
+                await anyio.to_thread.run_sync(native.core_close, self._handle)
+            finally:
+                native.core_close(self._handle)  # does nothing unless the thread could not be started
+                self._closed.set()
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        if getattr(self, "_is_closed", True) or self._process != os.getpid():
+            return
+        _warn("a client was never closed; hint: use `async with Client.connect(…)`", ResourceWarning, source=self, stacklevel=2)
+        native.core_close(self._handle)
+
+    async def _run_pump(self) -> None:
+        reason: Exception | None = None
+        try:
+            while True:
+                await anyio.wait_readable(self._wake_fd)
+                self._drain()
+        except Exception as error:
+            logger.exception("the connection between Python and Rust broke; please report it")
+            reason = error
+        finally:
+            # Also when the loop ends or the host cancels everything: nobody may wait for an answer that nobody reads.
+            self._finish(reason)
+
+    def _drain(self) -> None:
+        self._is_handling = True
+        try:
+            for item in _Items.FromString(native.core_drain(self._handle, DRAIN_LIMIT)).items:
+                try:
+                    self._handle_item(item)
+                except Exception:
+                    logger.exception("an item of the core could not be handled; please report it")
+        finally:
+            self._is_handling = False
+            batch, self._batch = self._batch, []
+            if batch and self._end is None:
+                native.core_submit(self._handle, _Commands(commands=batch).SerializeToString())
+
+    def _handle_item(self, item: Any) -> None:
+        match item.WhichOneof("kind"):
+            case "answer":
+                self._handle_answer(item.answer)
+            case "activation":
+                receiver = self._receivers.get(item.activation.worker)
+                if receiver is not None:
+                    receiver.on_activation(item.activation.activation)
+            case "activity":
+                receiver = self._receivers.get(item.activity.worker)
+                if receiver is not None:
+                    receiver.on_activity(item.activity.task)
+            case "event":
+                self._handle_event(item.event)
+
+    def _handle_answer(self, answer: Any) -> None:
+        pending = self._pending.pop(answer.id, None)
+        if pending is None:
+            return  # given up meanwhile
+        if answer.HasField("refusal"):
+            from ..exceptions import RPCError
+
+            refusal = answer.refusal
+            pending.error = RPCError(refusal.message, refusal.code, refusal.details)
+        else:
+            pending.value = answer.value
+        pending.done.set()
+
+    def _handle_event(self, event: Any) -> None:
+        receiver = self._receivers.get(event.worker)
+        if receiver is not None:
+            receiver.on_event(event.level, event.message, event.fatal)
+            return
+        logger.log(event.level, "%s", event.message)
+        if event.worker == 0 and event.fatal:
+            # The engine, or Rust itself, is gone: workers have to know, or they wait for ever.
+            for one in list(self._receivers.values()):
+                one.on_event(event.level, event.message, True)
+
+    def _finish(self, reason: Exception | None) -> None:
+        if self._end is None:
+            self._end = reason or ConnectionError("the client is closed")
+        pending, self._pending = self._pending, {}
+        for one in pending.values():
+            one.fail(self._closed_error())
+
+    def _closed_error(self) -> Exception:
+        from ..exceptions import RPCError
+
+        if self._is_closed:
+            return RPCError("the client is closed", CANCELLED)
+        return RPCError(f"the client's connection to its core has ended: {self._end}; hint: open a new client", UNAVAILABLE)
+
+    def _check_process(self) -> None:
+        if self._process != os.getpid():
+            raise RuntimeError("this client was opened before the process was forked; hint: open a new client in the forked process")

@@ -1,0 +1,39 @@
+"""The service's messages, in a private descriptor pool.
+
+Private because two files of one name and other content in one pool raise `TypeError`: `temporalio` or `googleapis` may be
+imported in the same process, in another version. Messages of this pool are equal in bytes to theirs, not in type.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
+
+__all__ = ["enum", "message", "pool"]
+
+
+def _load() -> descriptor_pool.DescriptorPool:
+    private = descriptor_pool.DescriptorPool()
+    data = files("durable_anyio._generated").joinpath("descriptors.bin").read_bytes()
+    for file in descriptor_pb2.FileDescriptorSet.FromString(data).file:
+        private.Add(file)
+    return private
+
+
+pool = _load()
+
+
+@cache
+def message(name: str) -> Any:
+    """The class of the message with this full name, `temporal.api.common.v1.Payload` for instance."""
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
+
+
+@cache
+def enum(name: str) -> Any:
+    """The wrapper (`Name`, `Value`, `items`) of the enum with this full name."""
+    return EnumTypeWrapper(pool.FindEnumTypeByName(name))

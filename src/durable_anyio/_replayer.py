@@ -1,0 +1,111 @@
+"""Replays recorded histories against today's code, without a service: the test that a change keeps running workflows alive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import converter
+from ._bridge import core as bridge
+from ._bridge.proto import message
+from ._definitions import workflow_definition
+from ._failure import exception_from_failure
+from ._history import WorkflowHistory
+from ._workflow_host import WorkflowHost
+from .exceptions import NondeterminismError
+
+__all__ = ["ReplayResult", "Replayer"]
+
+_Activation = message("coresdk.workflow_activation.WorkflowActivation")
+_History = message("temporal.api.history.v1.History")
+
+# coresdk.workflow_activation.RemoveFromCache.EvictionReason
+_NONDETERMINISM = 3
+_WORKFLOW_EXECUTION_ENDING = 10
+_HARMLESS = {0, 1, 5, _WORKFLOW_EXECUTION_ENDING}
+
+
+@dataclass(frozen=True)
+class ReplayResult:
+    """What came of a replay."""
+
+    history: WorkflowHistory
+    failure: Exception | None
+    """None: the code does what the history says. Otherwise why it does not."""
+
+
+class Replayer:
+    """Replays histories.
+
+    :param workflows: the classes whose histories are replayed.
+    """
+
+    def __init__(
+        self, *, workflows: Sequence[type], namespace: str = "default", data_converter: converter.PayloadConverter | None = None
+    ) -> None:
+        self._workflows = {}
+        for cls in workflows:
+            name, definition = workflow_definition(cls)
+            if definition is None:
+                raise TypeError(f"Replayer(workflows=…) takes classes, not the name {name!r}")
+            self._workflows[name] = definition
+        self._namespace = namespace
+        self._converter = data_converter or converter.default()
+
+    def replay(
+        self, history: WorkflowHistory, *, raise_on_failure: bool = True, watch: Callable[[Any, Any], None] | None = None
+    ) -> ReplayResult:
+        """Runs the workflow's code against `history`, synchronously.
+
+        :param watch: called with each activation and its completion (messages of `coresdk`).
+        :raises NondeterminismError: the code does something else than the history says, unless `raise_on_failure` is False.
+        """
+        failure = self._replay(history, watch)
+        if failure is not None and raise_on_failure:
+            raise failure
+        return ReplayResult(history, failure)
+
+    def _replay(self, history: WorkflowHistory, watch: Callable[[Any, Any], None] | None) -> Exception | None:
+        started = history.events[0].workflow_execution_started_event_attributes if history.events else None
+        host = WorkflowHost(
+            self._workflows,
+            converter=self._converter,
+            namespace=self._namespace,
+            task_queue=started.task_queue.name if started is not None else "",
+            step_time_budget=None,
+            send_completion=lambda data: None,
+        )
+        encoded = _History(events=history.events).SerializeToString()
+        handle = bridge.replay_open(encoded, history.workflow_id, history.run_id)
+        failure: Exception | None = None
+        try:
+            answer = b""
+            while data := bridge.replay_step(handle, answer):
+                activation = _Activation.FromString(data)
+                failure = failure or _eviction_failure(activation, history)
+                completion = host.apply(activation)
+                if watch is not None:
+                    watch(activation, completion)
+                if completion.HasField("failed") and failure is None:
+                    failure = _task_failure(completion.failed, history, self._converter)
+                    break
+                answer = completion.SerializeToString()
+        finally:
+            host.close()
+            bridge.replay_close(handle)
+        return failure
+
+
+def _eviction_failure(activation: Any, history: WorkflowHistory) -> Exception | None:
+    for job in activation.jobs:
+        if job.HasField("remove_from_cache") and job.remove_from_cache.reason not in _HARMLESS:
+            return NondeterminismError(f"replay of workflow {history.workflow_id!r}: {job.remove_from_cache.message}")
+    return None
+
+
+def _task_failure(failed: Any, history: WorkflowHistory, data_converter: converter.PayloadConverter) -> Exception:
+    cause = exception_from_failure(failed.failure, data_converter)
+    error = NondeterminismError(f"replay of workflow {history.workflow_id!r}: the workflow task fails: {failed.failure.message}")
+    error.__cause__ = cause
+    return error

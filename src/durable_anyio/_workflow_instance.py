@@ -1,0 +1,366 @@
+"""One run in memory: applies activations to the scheduler and answers with completions.
+
+Host-free and synchronous: the worker, the replayer and tests drive it alike. The contract for the driver: make one with the first
+activation's InitializeWorkflow job, then for each activation call `activate`; or, to let the host breathe, `begin`, then `advance(budget)`
+until it answers True, then `finish`. One thread, never two activations at a time. After an activation that evicts, drop the instance.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import random as random_module
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from . import _commands
+from ._backend import ForbiddenCallError, Operation, Scheduler, Task, checkpoint_if_cancelled, shielded_checkpoint
+from ._bridge.proto import message
+from ._definitions import ActivityOptions, HandlerDefinition, WorkflowDefinition, check_arguments, workflow_definition
+from ._failure import failure_from_exception
+from ._workflow_activities import Activities, StartedActivity
+from ._workflow_info import info_from_activation
+from ._workflow_outcome import SuspendError, command_for_error, command_for_result
+from ._workflow_queries import answer_query
+from ._workflow_runtime import WorkflowRuntime
+from .converter import PayloadConverter
+from .exceptions import DataConversionError, NondeterminismError
+
+__all__ = ["WorkflowInstance", "failed_completion"]
+
+_Completion = message("coresdk.workflow_completion.WorkflowActivationCompletion")
+_log = logging.getLogger("durable_anyio.workflow")
+
+# temporal.api.enums.v1.WorkflowTaskFailedCause
+_CAUSE_UNHANDLED_FAILURE = 25
+_CAUSE_NONDETERMINISM = 24
+
+
+def failed_completion(run_id: str, error: BaseException, converter: PayloadConverter) -> Any:
+    """The completion that fails the workflow task with `error` as the reason."""
+    completion = _Completion(run_id=run_id)
+    try:
+        failure = failure_from_exception(error, converter)
+    except DataConversionError as problem:  # the error's own details cannot be encoded
+        failure = failure_from_exception(problem, converter)
+    completion.failed.failure.CopyFrom(failure)
+    nondeterminism = isinstance(error, NondeterminismError)
+    completion.failed.force_cause = _CAUSE_NONDETERMINISM if nondeterminism else _CAUSE_UNHANDLED_FAILURE
+    return completion
+
+
+class WorkflowInstance(WorkflowRuntime):
+    """One run of a workflow."""
+
+    def __init__(
+        self,
+        definition: WorkflowDefinition,
+        first_activation: Any,
+        *,
+        converter: PayloadConverter,
+        namespace: str = "default",
+        task_queue: str = "",
+    ) -> None:
+        start = next(job.initialize_workflow for job in first_activation.jobs if job.HasField("initialize_workflow"))
+        self.definition = definition
+        self.converter = converter
+        self.info = info_from_activation(first_activation, start, namespace=namespace, task_queue=task_queue)
+        self.is_replaying = first_activation.is_replaying
+        self.closed = False
+        self.history_length = 0
+        self.history_size_bytes = 0
+        self.continue_as_new_suggested = False
+        self.object: Any = None
+        self.scheduler = Scheduler(self)
+        self.scheduler.extra = self
+        self._random = random_module.Random(start.randomness_seed)
+        self._origin_ns = (start.start_time if start.HasField("start_time") else first_activation.timestamp).ToNanoseconds()
+        self._activities = Activities(self.scheduler, converter, self._emit, task_queue)
+        self._last_timer = 0
+        self._commands: list[Any] = []
+        self._queries: list[Any] = []
+        self._conditions: dict[int, tuple[Callable[[], bool], Operation[None]]] = {}
+        self._last_condition = 0
+        self._main: Task | None = None
+        self._handlers: list[tuple[str, Task]] = []
+        self._unhandled_signals: list[Any] = []
+        self._suspend: BaseException | None = None
+        self._ended_by: BaseException | None = None
+        self._cancel_requested = False
+        self._ended = False
+        self._evicted = False
+        self._run_id = first_activation.run_id
+
+    # -- for the driver
+
+    def activate(self, activation: Any) -> Any:
+        """Applies an activation and answers with its completion."""
+        self.begin(activation)
+        while not self.advance():
+            pass
+        return self.finish()
+
+    def begin(self, activation: Any) -> None:
+        """Takes the activation's jobs, in phases; runs no user code but the workflow's `__init__`."""
+        self._commands.clear()
+        self._queries = []
+        self._suspend = None
+        self.is_replaying = activation.is_replaying
+        self.history_length = activation.history_length
+        self.history_size_bytes = activation.history_size_bytes
+        self.continue_as_new_suggested = activation.continue_as_new_suggested
+        jobs: dict[str, list[Any]] = {}
+        for job in activation.jobs:
+            variant = job.WhichOneof("variant")
+            jobs.setdefault(variant, []).append(getattr(job, variant))
+        if "remove_from_cache" in jobs:
+            self._evicted = True
+            return
+        self.scheduler.advance((activation.timestamp.ToNanoseconds() - self._origin_ns) / 1e9)
+        self._queries = jobs.pop("query_workflow", [])
+        if not self._ended:
+            try:
+                self._apply(jobs)
+            except (DataConversionError, LookupError, TypeError) as error:
+                self._suspend = self._suspend or error
+
+    def advance(self, budget_seconds: float | None = None) -> bool:
+        """Runs tasks; False when the budget is spent and more wait."""
+        if self._evicted or self._ended:
+            return True
+        while self._suspend is None and self.scheduler.poison is None:
+            if not self.scheduler.run(budget_seconds):
+                return False
+            if not self._check_conditions():
+                break
+        return True
+
+    def finish(self) -> Any:
+        """Answers with the completion of the activation that was begun."""
+        if self._evicted:
+            self.close()
+            completion = _Completion(run_id=self._run_id)
+            completion.successful.SetInParent()
+            return completion
+        reason = self._suspend or self.scheduler.poison
+        if reason is None and not self._ended:
+            try:
+                self._end_or_settle()
+            except SuspendError as error:
+                reason = error.reason
+        if reason is not None:
+            return failed_completion(self._run_id, reason, self.converter)
+        completion = _Completion(run_id=self._run_id)
+        for query in self._queries:
+            self._commands.append(answer_query(self, query))
+        completion.successful.commands.extend(self._commands)
+        if not self._commands:
+            completion.successful.SetInParent()
+        return completion
+
+    def close(self) -> list[str]:
+        """Closes every coroutine of the run; the names of those that would not close."""
+        if self.closed:
+            return []
+        self.closed = True
+        stubborn = self.scheduler.close()
+        if stubborn:
+            _log.error("tasks of workflow %s could not be closed: %s", self.info.workflow_id, ", ".join(stubborn))
+        return stubborn
+
+    # -- an activation's phases
+
+    def _apply(self, jobs: Mapping[str, list[Any]]) -> None:
+        for seed in jobs.get("update_random_seed", ()):
+            self._random.seed(seed.randomness_seed)
+        starts = jobs.get("initialize_workflow", [])
+        arguments = self._start(starts[0]) if starts else []
+        for signal in jobs.get("signal_workflow", ()):
+            self._signal(signal)
+        if starts and self._ended_by is None:
+            run = functools.partial(self.definition.run.fn, self.object)
+            self._main = self.scheduler.spawn(run, tuple(arguments), name=self.definition.run.label)
+        for job in jobs.get("resolve_activity", ()):
+            self._activities.resolve(job.seq, job.result)
+        timers = [job.seq for job in jobs.get("fire_timer", ())]
+        deadlines = [timer for timer in timers if self.scheduler.is_deadline(timer)]
+        for timer in timers:
+            if timer not in deadlines:
+                self.scheduler.fire_timer(timer)
+        for timer in deadlines:
+            self.scheduler.fire_timer(timer)
+        for cancel in jobs.get("cancel_workflow", ()):
+            self._cancel_requested = True
+            if self._main is not None:
+                self._main.cancel(cancel.reason or None)
+        unknown = sorted(jobs.keys() - _KNOWN_JOBS)
+        if unknown:
+            raise LookupError(f"the history holds {', '.join(unknown)}, which this release of durable-anyio does not know")
+
+    def _start(self, start: Any) -> list[Any]:
+        handler = self.definition.run
+        arguments = self._decode(handler, start.arguments, "workflow")
+        try:
+            self.object = self.scheduler.call(self.definition.cls)
+        except Exception as error:
+            self._ended_by = error
+        return arguments
+
+    def _decode(self, handler: HandlerDefinition, payloads: Sequence[Any], kind: str) -> list[Any]:
+        label = f"the arguments of the {kind} {handler.label}"
+        try:
+            arguments = self.converter.from_payloads(payloads, handler.types_for(len(payloads)))
+        except DataConversionError as error:
+            raise DataConversionError(error.what, f"{label}, {error.where}" if error.where else label, error.hint) from error
+        check_arguments(handler, arguments)
+        return arguments
+
+    def _signal(self, signal: Any) -> None:
+        handler = self.definition.signals.get(signal.signal_name)
+        if handler is None:
+            self._unhandled_signals.append(signal)
+            if not self.is_replaying:
+                known = ", ".join(sorted(self.definition.signals)) or "none"
+                _log.warning(
+                    "workflow %s (%s) keeps the signal %r, for which it has no handler; it has: %s",
+                    self.info.workflow_id, self.info.workflow_type, signal.signal_name, known,
+                )  # fmt: skip
+            return
+        arguments = self._decode(handler, signal.input, "signal")
+        if self._ended_by is None:
+            task = self.scheduler.spawn(_call_handler, (handler, self.object, arguments), name=handler.label)
+            self._handlers.append((handler.label, task))
+
+    def _check_conditions(self) -> bool:
+        fulfilled = False
+        for condition, operation in list(self._conditions.values()):
+            try:
+                if self.scheduler.call(condition, read_only=True):
+                    operation.set_result(None)
+                    fulfilled = True
+            except Exception as error:
+                operation.set_error(error)
+                fulfilled = True
+        return fulfilled
+
+    def _end_or_settle(self) -> None:
+        still_running: list[tuple[str, Task]] = []
+        error = self._ended_by
+        for label, task in self._handlers:
+            if not task.done:
+                still_running.append((label, task))
+            elif error is None:
+                error = _error_of(task)
+        self._handlers = still_running
+        command = None
+        if error is None and self._main is not None and self._main.done:
+            error = _error_of(self._main)
+            if error is None:
+                command = command_for_result(self.definition, self._main.outcome(), self.converter)
+        if error is not None:
+            self._ended_by = error
+            requested = self._cancel_requested
+            command = command_for_error(self.definition, error, self.converter, self.info, cancel_requested=requested)
+        if command is None:
+            self.scheduler.settle()
+            return
+        self._ended = True
+        if still_running and self.may_log:
+            _log.warning(
+                "workflow %s (%s) ended while handlers ran, which are closed: %s",
+                self.info.workflow_id, self.info.workflow_type, ", ".join(label for label, _ in still_running),
+            )  # fmt: skip
+        self.close()
+        self._commands.append(command)
+
+    # -- for the scheduler and the run's own code
+
+    def _emit(self, command: Any) -> None:
+        if self.scheduler.closing:
+            return
+        if self.scheduler.read_only:
+            raise ForbiddenCallError("a query tried to change the workflow\nhint: a query reads the workflow's state and changes nothing")
+        self._commands.append(command)
+
+    def start_timer(self, seconds: float) -> int:
+        self._last_timer += 1
+        self._emit(_commands.start_timer(self._last_timer, seconds))
+        return self._last_timer
+
+    def cancel_timer(self, timer: int) -> None:
+        self._emit(_commands.cancel_timer(timer))
+
+    @property
+    def may_log(self) -> bool:
+        return not self.is_replaying and not self.scheduler.closing
+
+    @property
+    def random(self) -> random_module.Random:
+        if self.scheduler.read_only:
+            raise ForbiddenCallError("random numbers are not possible in a query: they would differ in a replay")
+        return self._random
+
+    def now(self) -> datetime:
+        return self.info.start_time + timedelta(seconds=self.scheduler.current_time)
+
+    @functools.cached_property
+    def _memo(self) -> Mapping[str, Any]:
+        return {key: self.converter.from_payloads([payload], [None])[0] for key, payload in self.info.raw_memo.items()}
+
+    def memo(self) -> Mapping[str, Any]:
+        return self._memo
+
+    def start_activity(
+        self, name: str, handler: HandlerDefinition | None, args: Sequence[Any], options: ActivityOptions, result_type: Any | None
+    ) -> StartedActivity:
+        return self._activities.start(name, handler, args, options, result_type)
+
+    async def execute_activity(
+        self, name: str, handler: HandlerDefinition | None, args: Sequence[Any], options: ActivityOptions, result_type: Any | None
+    ) -> Any:
+        await checkpoint_if_cancelled()
+        return await self._activities.start(name, handler, args, options, result_type)
+
+    async def wait_condition(self, fn: Callable[[], bool]) -> None:
+        await checkpoint_if_cancelled()
+        if self.scheduler.current_task is not None and fn():
+            await shielded_checkpoint()
+            return
+        self._last_condition += 1
+        number = self._last_condition
+        operation: Operation[None] = Operation(self.scheduler, name="wait_condition", mode="abandon")
+        self._conditions[number] = (fn, operation)
+        try:
+            await operation.wait()
+        finally:
+            self._conditions.pop(number, None)
+
+    def check_continue_as_new(self, workflow: Any, args: Sequence[Any]) -> None:
+        check_arguments(self.definition if workflow is None else workflow_definition(workflow)[1], args)
+
+
+_KNOWN_JOBS = {
+    "cancel_workflow",
+    "fire_timer",
+    "initialize_workflow",
+    "notify_has_patch",
+    "resolve_activity",
+    "signal_workflow",
+    "update_random_seed",
+}
+
+
+def _error_of(task: Task) -> BaseException | None:
+    """What the task raised, None if it returned."""
+    try:
+        task.outcome()
+    except BaseException as error:
+        return error
+    return None
+
+
+async def _call_handler(handler: HandlerDefinition, instance: Any, arguments: Sequence[Any]) -> None:
+    result = handler.fn(instance, *arguments)
+    if handler.is_async:
+        await result

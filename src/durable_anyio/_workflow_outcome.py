@@ -1,0 +1,99 @@
+"""How a run that ended is told to the service: completed, failed, cancelled, continued as new, or not at all (suspended)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from . import _commands
+from ._backend import Cancelled, ForbiddenCallError
+from ._definitions import WorkflowDefinition, workflow_definition
+from ._failure import failure_from_exception
+from ._workflow_runtime import ContinueAsNewError, ContinueAsNewOptions, Info
+from .converter import PayloadConverter
+from .exceptions import ActivityError, CancelledError, DataConversionError, FailureError, NondeterminismError
+
+__all__ = ["SuspendError", "command_for_error", "command_for_result"]
+
+# A bug in the program or a payload it cannot read: the run waits for fixed code instead of failing for good.
+SUSPENDING = (NondeterminismError, ForbiddenCallError, DataConversionError)
+
+
+class SuspendError(Exception):
+    """The workflow task must fail with `reason`, so that it is tried again; the workflow itself goes on."""
+
+    def __init__(self, reason: BaseException) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+def command_for_result(definition: WorkflowDefinition, result: Any, converter: PayloadConverter) -> Any:
+    """The command that completes the workflow. :raises SuspendError: the result cannot be encoded."""
+    try:
+        return _commands.complete_workflow(converter.to_payloads([result])[0])
+    except DataConversionError as error:
+        where = f"the result of {definition.run.label}"
+        raise SuspendError(DataConversionError(error.what, f"{where}, {error.where}" if error.where else where, error.hint)) from error
+
+
+def command_for_error(
+    definition: WorkflowDefinition, error: BaseException, converter: PayloadConverter, info: Info, *, cancel_requested: bool
+) -> Any:
+    """The command for what left `run` or a signal handler.
+
+    :raises SuspendError: for errors that must not end the workflow.
+    """
+    leaves = list(_leaves(error))
+    if len(leaves) == 1 and isinstance(leaves[0], ContinueAsNewError):
+        # A task group wraps what leaves its body in a group; the author meant the one thing in it.
+        return _continue_as_new(definition, leaves[0].options, converter, info)
+    if isinstance(error, Cancelled) or (cancel_requested and _is_cancellation(error)):
+        return _commands.cancel_workflow()
+    for leaf in leaves:
+        if not _fails(definition, leaf):
+            raise SuspendError(error if leaf is error else leaf) from leaf
+    try:
+        return _commands.fail_workflow(failure_from_exception(error, converter))
+    except DataConversionError as problem:
+        raise SuspendError(problem) from problem
+
+
+def _fails(definition: WorkflowDefinition, error: BaseException) -> bool:
+    if isinstance(error, SUSPENDING):
+        return False
+    if isinstance(error, FailureError):
+        return True
+    if definition.failure_exception_types is not None:
+        return isinstance(error, definition.failure_exception_types)
+    return isinstance(error, Exception)
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    return isinstance(error, CancelledError) or (isinstance(error, ActivityError) and isinstance(error.__cause__, CancelledError))
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for member in error.exceptions:
+            yield from _leaves(member)
+    else:
+        yield error
+
+
+def _continue_as_new(definition: WorkflowDefinition, options: ContinueAsNewOptions, converter: PayloadConverter, info: Info) -> Any:
+    name = definition.name if options.workflow is None else workflow_definition(options.workflow)[0]
+    try:
+        payloads = converter.to_payloads(options.args)
+        memo = {key: converter.to_payloads([value])[0] for key, value in (options.memo or {}).items()}
+    except DataConversionError as error:
+        raise SuspendError(error) from error
+    policy = options.retry_policy or info.retry_policy
+    return _commands.continue_as_new(
+        name,
+        payloads,
+        task_queue=options.task_queue or info.task_queue,
+        run_timeout=options.run_timeout,
+        task_timeout=options.task_timeout,
+        retry_policy=policy.to_proto() if policy is not None else None,
+        memo=memo,
+    )

@@ -1,0 +1,77 @@
+"""Queries: one synchronous, read-only call each. A query that fails answers with its failure and never disturbs the run."""
+
+from __future__ import annotations
+
+import traceback
+import types
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from . import _commands
+from ._backend import Scheduler
+from ._definitions import check_arguments
+from ._failure import failure_from_exception
+from .exceptions import ApplicationError, DataConversionError
+
+if TYPE_CHECKING:
+    from ._workflow_instance import WorkflowInstance
+
+__all__ = ["answer_query", "stack_trace"]
+
+STACK_TRACE = "__stack_trace"
+
+# An await chain deeper than this is cut: the top and the waiting end are what one looks for.
+_MAX_FRAMES = 100
+
+
+def answer_query(instance: WorkflowInstance, query: Any) -> Any:
+    """The command that answers `query`."""
+    poison = instance.scheduler.poison
+    try:
+        value = _evaluate(instance, query)
+        payload = instance.converter.to_payloads([value])[0]
+        return _commands.query_succeeded(query.query_id, payload)
+    except Exception as error:
+        try:
+            failure = failure_from_exception(error, instance.converter)
+        except DataConversionError as problem:
+            failure = failure_from_exception(problem, instance.converter)
+        return _commands.query_failed(query.query_id, failure)
+    finally:
+        # A forbidden call in a query is the caller's failure, not a reason to suspend the run.
+        instance.scheduler.poison = poison
+
+
+def _evaluate(instance: WorkflowInstance, query: Any) -> Any:
+    if query.query_type == STACK_TRACE:
+        return stack_trace(instance.scheduler)
+    definition = instance.definition
+    handler = definition.queries.get(query.query_type)
+    if handler is None:
+        known = ", ".join(sorted(definition.queries)) or "none"
+        raise ApplicationError(f"the workflow {definition.name} has no query {query.query_type!r}; it has: {known}", type="UnknownQuery")
+    arguments = instance.converter.from_payloads(query.arguments, handler.types_for(len(query.arguments)))
+    check_arguments(handler, arguments)
+    if instance.object is None:
+        raise ApplicationError("the workflow has not started", type="UnknownQuery")
+    return instance.scheduler.call(handler.fn, instance.object, *arguments, read_only=True)
+
+
+def stack_trace(scheduler: Scheduler) -> str:
+    """Where each task of the run waits, as text."""
+    parts = []
+    for task in scheduler.tasks:
+        lines = traceback.StackSummary.extract(_frames(task.coro), lookup_lines=True).format()
+        parts.append(f"Task {task.name}\n" + "".join(lines))
+    return "\n".join(parts)
+
+
+def _frames(coro: Any) -> Iterator[tuple[types.FrameType, int]]:
+    for _ in range(_MAX_FRAMES):
+        frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None) or getattr(coro, "ag_frame", None)
+        if frame is None:
+            return
+        yield frame, frame.f_lineno
+        coro = getattr(coro, "cr_await", None) or getattr(coro, "gi_yieldfrom", None) or getattr(coro, "ag_await", None)
+        if coro is None:
+            return

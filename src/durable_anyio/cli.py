@@ -1,0 +1,107 @@
+"""The command ``durable-anyio``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 1_000:
+        raise argparse.ArgumentTypeError("must be from 1 to 1000")
+    return number
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="durable-anyio", description="Durable workflows as structured concurrency.")
+    parser.add_argument("--version", action="version", version=f"durable-anyio {importlib.metadata.version('durable-anyio')}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    demo = commands.add_parser(
+        "demo",
+        help="hash a directory tree with a workflow that survives being killed",
+        description="Hashes every file below DIRECTORY in a durable workflow and writes a manifest for 'sha256sum -c'. "
+        "Kill it at any moment, start it again with the same command, and it goes on where it was.",
+    )
+    demo.add_argument("directory", nargs="?", metavar="DIRECTORY", help="the tree to hash (default: this Python's standard library)")
+    demo.add_argument("--output", default="SHA256SUMS", metavar="FILE", help="the manifest (default: ./SHA256SUMS)")
+    place = demo.add_mutually_exclusive_group()
+    place.add_argument("--db", default="durable-demo.db", metavar="FILE", help="where the workflow lives (default: ./durable-demo.db)")
+    place.add_argument("--target", metavar="HOST:PORT", help="a Temporal service to use instead of a file")
+    demo.add_argument("--backend", choices=["asyncio", "trio"], default="asyncio", help="the event loop (default: asyncio)")
+    demo.add_argument("--concurrency", type=_positive, default=16, metavar="N", help="files hashed at a time (default: 16)")
+    return parser
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"durable-anyio: error: {message}", file=sys.stderr)
+    return code
+
+
+def _interrupted(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(KeyboardInterrupt) is not None
+    return isinstance(error, KeyboardInterrupt)
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for member in error.exceptions for leaf in _leaves(member)]
+    return [error]
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    if arguments.backend == "trio" and importlib.util.find_spec("trio") is None:
+        return _fail("trio is not installed; hint: pip install 'durable-anyio[trio]'", EXIT_USAGE)
+    # Imported late: the help and a mistyped option answer at once.
+    from durable_anyio._demo import program
+    from durable_anyio.exceptions import DurableError
+
+    options = program.Options(
+        directory=arguments.directory,
+        db=arguments.db,
+        target=arguments.target,
+        output=arguments.output,
+        backend=arguments.backend,
+        concurrency=arguments.concurrency,
+    )
+    try:
+        return program.run(options)
+    except program.InputError as error:
+        return _fail(str(error), EXIT_USAGE)
+    except BaseException as error:
+        if _interrupted(error):
+            print("durable-anyio: interrupted; the same command goes on from here", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        # A task group may have wrapped what the service said; anything else is a bug and keeps its traceback.
+        leaves = _leaves(error)
+        if leaves and all(isinstance(leaf, DurableError) for leaf in leaves):
+            return _fail("; ".join(dict.fromkeys(_message(leaf) for leaf in leaves)), EXIT_USAGE)
+        raise
+
+
+def _message(error: BaseException) -> str:
+    return error.message if hasattr(error, "message") else str(error)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and answers its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _demo(options)
+    except BrokenPipeError:
+        # Whoever read our output is gone; keep the interpreter from complaining about it at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,371 @@
+"""The client: starts workflows, finds them, and gives handles to talk to them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Required, Self, TypedDict, TypeVar, TypeVarTuple, Unpack, overload
+from uuid import uuid4
+
+import anyio
+
+from . import _definitions, _visibility, converter
+from ._bridge.core import Core
+from ._handle import WorkflowHandle
+from ._history import WorkflowHistory
+from ._service import Service, error_detail
+from ._visibility import PendingActivity, PendingWorkflowTask, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionIterator
+from .common import QueryRejectCondition, RetryPolicy, WorkflowExecutionStatus, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from .exceptions import RPCError, RPCStatusCode, WorkflowAlreadyStartedError
+
+__all__ = [
+    "Client",
+    "PendingActivity",
+    "PendingWorkflowTask",
+    "QueryRejectCondition",
+    "Service",
+    "StartOptions",
+    "WorkflowExecution",
+    "WorkflowExecutionDescription",
+    "WorkflowExecutionIterator",
+    "WorkflowExecutionStatus",
+    "WorkflowHandle",
+    "WorkflowHistory",
+    "WorkflowIDConflictPolicy",
+    "WorkflowIDReusePolicy",
+]
+
+logger = logging.getLogger("durable_anyio")
+
+SelfT = TypeVar("SelfT")
+ResultT = TypeVar("ResultT")
+Ts = TypeVarTuple("Ts")
+
+# The service's limit for ids and names.
+MAX_ID_LENGTH = 1000
+# Queues whose workers have been looked for; forgotten altogether when there are more.
+MAX_REMEMBERED_QUEUES = 1000
+
+
+class StartOptions(TypedDict, total=False):
+    """The options of `start_workflow` and `execute_workflow`; `id` and `task_queue` are required."""
+
+    id: Required[str]
+    """The workflow's id: at most one workflow of an id runs at a time."""
+    task_queue: Required[str]
+    """Where workers poll for it."""
+    execution_timeout: timedelta | None
+    """The limit of the whole chain of runs."""
+    run_timeout: timedelta | None
+    """The limit of one run."""
+    task_timeout: timedelta | None
+    """The limit of one workflow task; the service's default is 10 seconds."""
+    id_reuse_policy: WorkflowIDReusePolicy
+    """May the id of a closed workflow be used again? Default: ALLOW_DUPLICATE."""
+    id_conflict_policy: WorkflowIDConflictPolicy
+    """What if a workflow of that id runs? Default: FAIL, with `WorkflowAlreadyStartedError`."""
+    retry_policy: RetryPolicy | None
+    """Starts a failed workflow again; without one a failure is final."""
+    memo: Mapping[str, Any] | None
+    """Values that lists and descriptions show."""
+    start_delay: timedelta | None
+    """How long the first workflow task waits."""
+    request_id: str | None
+    """Two starts with one request id are one start; for callers that retry by themselves."""
+
+
+class _Connecting(Awaitable["Client"], AbstractAsyncContextManager["Client"]):
+    """What `Client.connect` returns: for `async with`, or to be awaited and closed by hand."""
+
+    def __init__(self, open_client: Callable[[], Awaitable[Client]]) -> None:
+        self._open = open_client
+        self._client: Client | None = None
+
+    def __await__(self) -> Generator[Any, Any, Client]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> Client:
+        self._client = await self._open()
+        return self._client
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+
+class Client:
+    """A connection to an embedded engine or to a service. Made by `Client.connect`; tasks may share it."""
+
+    def __init__(self, core: Core, *, target: str, namespace: str, identity: str, data_converter: converter.PayloadConverter) -> None:
+        self._core = core
+        self._target = target
+        self._namespace = namespace
+        self._identity = identity
+        self._data_converter = data_converter
+        self._service = Service(core)
+        self._queues_looked_at: set[str] = set()
+
+    @staticmethod
+    def connect(
+        target: str,
+        *,
+        namespace: str = "default",
+        identity: str | None = None,
+        data_converter: converter.PayloadConverter | None = None,
+        rpc_metadata: Mapping[str, str] | None = None,
+    ) -> _Connecting:
+        """Connects: `async with Client.connect(…) as client`, or `client = await Client.connect(…)` and later `client.close()`.
+
+        :param target: "sqlite:FILE" or "sqlite::memory:" starts an engine in this process, "host:port" connects to a service.
+        :param identity: how this process is named in histories; default: process id and host name.
+        :param rpc_metadata: headers of every call to a service.
+        :raises RPCError: if the file cannot be opened or the service cannot be reached; the message says what to do.
+        """
+        return _connecting(target, namespace, identity, data_converter, rpc_metadata, time_skipping=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connection and stops its engine. A second call does nothing."""
+        with anyio.CancelScope(shield=True):  # a cancelled task must not leave threads and a locked file behind
+            await self._core.close()
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of all calls."""
+        return self._namespace
+
+    @property
+    def identity(self) -> str:
+        """How this client is named in histories."""
+        return self._identity
+
+    @property
+    def data_converter(self) -> converter.PayloadConverter:
+        """The converter of all values."""
+        return self._data_converter
+
+    @property
+    def service(self) -> Service:
+        """The raw service, for RPCs that have no method here."""
+        return self._service
+
+    @overload
+    async def start_workflow(
+        self, workflow: Callable[[SelfT, *Ts], Awaitable[ResultT]], *args: *Ts, **options: Unpack[StartOptions]
+    ) -> WorkflowHandle[SelfT, ResultT]: ...
+
+    @overload
+    async def start_workflow(
+        self, workflow: str, *args: Any, result_type: type[ResultT], **options: Unpack[StartOptions]
+    ) -> WorkflowHandle[Any, ResultT]: ...
+
+    @overload
+    async def start_workflow(self, workflow: str, *args: Any, **options: Unpack[StartOptions]) -> WorkflowHandle[Any, Any]: ...
+
+    async def start_workflow(  # type: ignore[misc]  # mypy cannot match *Ts with Any
+        self, workflow: Any, *args: Any, result_type: Any | None = None, **options: Unpack[StartOptions]
+    ) -> Any:
+        """Starts a workflow and returns its handle when the start is stored.
+
+        :param workflow: the `run` method of a workflow class, or a type name.
+        :param result_type: the result's type, where `workflow` is a name.
+        :raises TypeError: if the arguments do not fit `run`; nothing is stored then.
+        :raises ValueError: for an id, a name or an option that the service would refuse.
+        :raises DataConversionError: if an argument cannot be encoded or is over 2 MiB.
+        :raises WorkflowAlreadyStartedError: if the id is taken.
+        :raises RPCError: if the service refuses or cannot be reached.
+        """
+        name, definition = _definitions.workflow_definition(workflow)
+        if definition is not None:
+            _definitions.check_arguments(definition, args)
+            result_type = result_type or definition.return_type
+        request = self._start_request(name, args, options)
+        try:
+            response = await self._service.call("StartWorkflowExecution", request)
+        except RPCError as error:
+            raise _already_started(error, request.workflow_id, name) or error from None
+        await self._look_for_workers(request.task_queue.name)
+        return WorkflowHandle(
+            self,
+            request.workflow_id,
+            result_run_id=response.run_id,
+            first_execution_run_id=response.run_id,
+            result_type=result_type,
+            task_queue=request.task_queue.name,
+        )
+
+    @overload
+    async def execute_workflow(
+        self, workflow: Callable[[SelfT, *Ts], Awaitable[ResultT]], *args: *Ts, **options: Unpack[StartOptions]
+    ) -> ResultT: ...
+
+    @overload
+    async def execute_workflow(self, workflow: str, *args: Any, result_type: type[ResultT], **options: Unpack[StartOptions]) -> ResultT: ...
+
+    @overload
+    async def execute_workflow(self, workflow: str, *args: Any, **options: Unpack[StartOptions]) -> Any: ...
+
+    async def execute_workflow(  # type: ignore[misc]  # mypy cannot match *Ts with Any
+        self, workflow: Any, *args: Any, result_type: Any | None = None, **options: Unpack[StartOptions]
+    ) -> Any:
+        """Starts a workflow and waits for its result. Cancelling the wait does not cancel the workflow.
+
+        :raises WorkflowFailureError: as `WorkflowHandle.result`; else as `start_workflow`.
+        """
+        handle: WorkflowHandle[Any, Any] = await self.start_workflow(workflow, *args, result_type=result_type, **options)  # type: ignore[arg-type]
+        return await handle.result()
+
+    @overload
+    def get_workflow_handle(
+        self, id: str, *, run_id: str | None = None, first_execution_run_id: str | None = None, result_type: type[ResultT]
+    ) -> WorkflowHandle[Any, ResultT]: ...
+
+    @overload
+    def get_workflow_handle(
+        self, id: str, *, run_id: str | None = None, first_execution_run_id: str | None = None, result_type: Any | None = None
+    ) -> WorkflowHandle[Any, Any]: ...
+
+    def get_workflow_handle(
+        self, id: str, *, run_id: str | None = None, first_execution_run_id: str | None = None, result_type: Any | None = None
+    ) -> WorkflowHandle[Any, Any]:
+        """A handle of a workflow that exists; nothing is asked. `result_type` is what `result` returns."""
+        return WorkflowHandle(
+            self, id, run_id=run_id, result_run_id=run_id, first_execution_run_id=first_execution_run_id, result_type=result_type
+        )
+
+    def get_workflow_handle_for(
+        self,
+        workflow: Callable[[SelfT, *Ts], Awaitable[ResultT]],
+        id: str,
+        *,
+        run_id: str | None = None,
+        first_execution_run_id: str | None = None,
+    ) -> WorkflowHandle[SelfT, ResultT]:
+        """A handle that knows the workflow's class, hence the types of result, signals and queries."""
+        _, definition = _definitions.workflow_definition(workflow)
+        return WorkflowHandle(
+            self,
+            id,
+            run_id=run_id,
+            result_run_id=run_id,
+            first_execution_run_id=first_execution_run_id,
+            result_type=definition.return_type if definition is not None else None,
+        )
+
+    def list_workflows(self, query: str = "", *, page_size: int = 100) -> WorkflowExecutionIterator:
+        """The runs that `query` finds, for `async for`; the query language is Temporal's list filter.
+
+        :raises RPCError: while iterating, INVALID_ARGUMENT for a query that cannot be understood.
+        """
+        return WorkflowExecutionIterator(self, query, page_size)
+
+    async def count_workflows(self, query: str = "") -> int:
+        """How many runs `query` finds."""
+        request = self._service.request("CountWorkflowExecutions", namespace=self._namespace, query=query)
+        return int((await self._service.call("CountWorkflowExecutions", request)).count)
+
+    def _start_request(self, name: str, args: tuple[Any, ...], options: StartOptions) -> Any:
+        request = self._service.request(
+            "StartWorkflowExecution",
+            namespace=self._namespace,
+            workflow_id=_checked_name("workflow id", options.get("id")),
+            identity=self._identity,
+            request_id=options.get("request_id") or str(uuid4()),
+            workflow_id_reuse_policy=options.get("id_reuse_policy", WorkflowIDReusePolicy.UNSPECIFIED),
+            workflow_id_conflict_policy=options.get("id_conflict_policy", WorkflowIDConflictPolicy.UNSPECIFIED),
+        )
+        request.workflow_type.name = _checked_name("workflow type", name)
+        request.task_queue.name = _checked_name("task queue", options.get("task_queue"))
+        _set_duration(request.workflow_execution_timeout, "execution_timeout", options.get("execution_timeout"))
+        _set_duration(request.workflow_run_timeout, "run_timeout", options.get("run_timeout"))
+        _set_duration(request.workflow_task_timeout, "task_timeout", options.get("task_timeout"))
+        _set_duration(request.workflow_start_delay, "start_delay", options.get("start_delay"))
+        policy = options.get("retry_policy")
+        if policy is not None:
+            request.retry_policy.CopyFrom(policy.to_proto())
+        if args:
+            request.input.payloads.extend(self._data_converter.to_payloads(args))
+        memo = options.get("memo") or {}
+        for key, payload in zip(memo, self._data_converter.to_payloads(list(memo.values())), strict=True):
+            request.memo.fields[key].CopyFrom(payload)
+        return request
+
+    async def _look_for_workers(self, task_queue: str) -> None:
+        """Says at the first start on a task queue of an embedded engine that no worker is there: it can only be this program's mistake."""
+        if not self._target.startswith("sqlite:") or task_queue in self._queues_looked_at:
+            return
+        if len(self._queues_looked_at) >= MAX_REMEMBERED_QUEUES:
+            self._queues_looked_at.clear()
+        self._queues_looked_at.add(task_queue)
+        try:
+            if await _visibility.poller_count(self, task_queue) == 0:
+                logger.warning(_visibility.no_worker_text(task_queue, "workflows"))
+        except RPCError as error:  # the start is stored: a failed look must not make it seem refused
+            logger.debug("cannot describe task queue %r: %s", task_queue, error)
+
+
+def _connecting(
+    target: str,
+    namespace: str,
+    identity: str | None,
+    data_converter: converter.PayloadConverter | None,
+    rpc_metadata: Mapping[str, str] | None,
+    *,
+    time_skipping: bool,
+) -> _Connecting:
+    """`Client.connect`, for `testing` too: only there an engine may skip time."""
+    name = identity or f"{os.getpid()}@{socket.gethostname()}"
+
+    async def open_client() -> Client:
+        core = await Core.open()
+        try:
+            await core.connect(
+                target=target, namespace=namespace, identity=name, time_skipping=time_skipping, metadata=dict(rpc_metadata or {})
+            )
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await core.close()
+            raise
+        return Client(core, target=target, namespace=namespace, identity=name, data_converter=data_converter or converter.default())
+
+    return _Connecting(open_client)
+
+
+def _checked_name(what: str, value: str | None) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"the {what} must be a string, not {type(value).__name__}")
+    if not value:
+        raise ValueError(f"the {what} is empty")
+    length = len(value.encode("utf-8", "surrogatepass"))
+    if length > MAX_ID_LENGTH:
+        raise ValueError(
+            f"the {what} has {length:,} bytes, the limit is {MAX_ID_LENGTH:,}; hint: hash what makes it long ({value[:40]!r}…)"
+        )
+    return value
+
+
+def _set_duration(target: Any, what: str, value: timedelta | None) -> None:
+    if value is None:
+        return
+    if not isinstance(value, timedelta):
+        raise TypeError(f"{what} must be a timedelta, not {type(value).__name__}")
+    if value < timedelta(0):
+        raise ValueError(f"{what} must not be negative, not {value}")
+    target.FromTimedelta(value)
+
+
+def _already_started(error: RPCError, workflow_id: str, workflow_type: str) -> WorkflowAlreadyStartedError | None:
+    if error.status is not RPCStatusCode.ALREADY_EXISTS:
+        return None
+    detail = error_detail(error, "WorkflowExecutionAlreadyStartedFailure")
+    return WorkflowAlreadyStartedError(workflow_id, workflow_type, detail.run_id if detail is not None else None)

@@ -1,0 +1,175 @@
+"""What tests need: environments with a client, the virtual clock, and activities run by themselves."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar, TypeVarTuple, overload
+
+import anyio
+import anyio.to_thread
+
+from . import converter
+from ._bridge import proto
+from ._visibility import message_time
+from .activity import Activity, Info, current_context
+from .client import Client, _connecting
+from .exceptions import CancelledError
+
+__all__ = ["ActivityEnvironment", "WorkflowEnvironment"]
+
+ResultT = TypeVar("ResultT")
+Ts = TypeVarTuple("Ts")
+
+
+class WorkflowEnvironment:
+    """A client with control of time. Made by `time_skipping`, `local` or `connect`, each for `async with`."""
+
+    def __init__(self, client: Client, *, skips_time: bool) -> None:
+        self._client = client
+        self._skips_time = skips_time
+
+    @staticmethod
+    @asynccontextmanager
+    async def time_skipping(*, data_converter: converter.PayloadConverter | None = None) -> AsyncIterator[WorkflowEnvironment]:
+        """An engine in memory whose workflow time jumps to the next timer while a result is waited for and nothing else is to do."""
+        async with _connecting("sqlite::memory:", "default", None, data_converter, None, time_skipping=True) as client:
+            yield WorkflowEnvironment(client, skips_time=True)
+
+    @staticmethod
+    @asynccontextmanager
+    async def local(*, data_converter: converter.PayloadConverter | None = None) -> AsyncIterator[WorkflowEnvironment]:
+        """An engine in memory with real time."""
+        async with Client.connect("sqlite::memory:", data_converter=data_converter) as client:
+            yield WorkflowEnvironment(client, skips_time=False)
+
+    @staticmethod
+    @asynccontextmanager
+    async def connect(
+        target: str,
+        *,
+        namespace: str = "default",
+        data_converter: converter.PayloadConverter | None = None,
+        rpc_metadata: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[WorkflowEnvironment]:
+        """Any target of `Client.connect`, with real time: the same tests against a real service."""
+        async with Client.connect(target, namespace=namespace, data_converter=data_converter, rpc_metadata=rpc_metadata) as client:
+            yield WorkflowEnvironment(client, skips_time=False)
+
+    @property
+    def client(self) -> Client:
+        """The client of the environment."""
+        return self._client
+
+    @property
+    def supports_time_skipping(self) -> bool:
+        """Whether `sleep` moves workflow time instead of waiting."""
+        return self._skips_time
+
+    async def sleep(self, duration: timedelta | float) -> None:
+        """Moves workflow time by `duration` (a timedelta, or seconds), firing what falls due; with real time it waits."""
+        seconds = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
+        if not seconds >= 0:
+            raise ValueError(f"the duration must not be negative, not {duration}")
+        if not self._skips_time:
+            await anyio.sleep(seconds)
+            return
+        command = proto.message("durable_anyio.bridge.v1.Command")()
+        command.advance_time.by_ms = round(seconds * 1000)
+        command.advance_time.SetInParent()
+        await self._client._core.command(command)
+
+    async def get_current_time(self) -> datetime:
+        """Workflow time, aware and in UTC."""
+        command: Any = proto.message("durable_anyio.bridge.v1.Command")()
+        command.current_time.SetInParent()
+        timestamp = proto.message("google.protobuf.Timestamp")()
+        timestamp.ParseFromString(await self._client._core.command(command))
+        return message_time(timestamp)
+
+
+_EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
+_TEST_INFO = Info(
+    activity_id="test",
+    activity_type="test",
+    attempt=1,
+    current_attempt_scheduled_time=_EPOCH,
+    heartbeat_details=(),
+    heartbeat_timeout=None,
+    is_local=False,
+    retry_policy=None,
+    schedule_to_close_timeout=None,
+    scheduled_time=_EPOCH,
+    start_to_close_timeout=timedelta(seconds=1),
+    started_time=_EPOCH,
+    task_queue="test",
+    task_token=b"test",
+    workflow_id="test",
+    workflow_namespace="default",
+    workflow_run_id="test-run",
+    workflow_type="test",
+)
+
+
+class ActivityEnvironment:
+    """Runs an activity's function by itself: `activity.info`, `heartbeat` and cancellation work, no engine is needed.
+
+    :param info: what `activity.info()` answers; `dataclasses.replace(environment.info, attempt=2)` makes another.
+    """
+
+    def __init__(self, *, info: Info | None = None) -> None:
+        self.info = info or _TEST_INFO
+        self.heartbeats: list[tuple[Any, ...]] = []
+        """The details of each heartbeat so far."""
+        self._attempts: list[_Attempt] = []
+
+    @overload
+    async def run(self, fn: Callable[[*Ts], Awaitable[ResultT]], *args: *Ts) -> ResultT: ...
+
+    @overload
+    async def run(self, fn: Callable[[*Ts], ResultT], *args: *Ts) -> ResultT: ...
+
+    async def run(self, fn: Callable[..., Any], *args: Any) -> Any:  # type: ignore[misc]  # mypy cannot match *Ts with Any
+        """Runs an activity or a plain function as a worker does: `async def` here, plain `def` in a thread.
+
+        :raises CancelledError: if `cancel` was called and the function let itself be stopped.
+        """
+        function = fn.fn if isinstance(fn, Activity) else fn
+        attempt = _Attempt(self)
+        self._attempts.append(attempt)
+        token = current_context.set(attempt)
+        try:
+            with attempt.scope:
+                if inspect.iscoroutinefunction(function):
+                    return await function(*args)
+                attempt.in_thread = True
+                return await anyio.to_thread.run_sync(functools.partial(function, *args))
+        finally:
+            current_context.reset(token)
+            self._attempts.remove(attempt)
+        raise CancelledError("cancelled")
+
+    def cancel(self) -> None:
+        """Asks every activity that runs in this environment to stop."""
+        for attempt in self._attempts:
+            attempt.cancelled = True
+            attempt.scope.cancel()
+
+
+class _Attempt:
+    """The context behind `activity.*` in an `ActivityEnvironment`."""
+
+    def __init__(self, environment: ActivityEnvironment) -> None:
+        self.info = environment.info
+        self.scope = anyio.CancelScope()
+        self.cancelled = False
+        self.in_thread = False
+        self._heartbeats = environment.heartbeats
+
+    def heartbeat(self, details: Sequence[Any]) -> None:
+        if self.in_thread and self.cancelled:
+            raise CancelledError("cancelled")
+        self._heartbeats.append(tuple(details))

@@ -1,0 +1,275 @@
+"""The worker: takes tasks of one task queue and runs the program's workflows and activities for them, inside the host's own event loop."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import TaskGroup, TaskStatus
+
+from ._activity_runner import ActivityRunner
+from ._bridge.proto import message
+from ._definitions import ActivityDefinition, WorkflowDefinition, activity_definition, workflow_definition
+from ._workflow_host import WorkflowHost
+from .client import Client
+from .exceptions import DurableError, RPCError
+
+__all__ = ["Worker", "WorkerError"]
+
+_Command = message("durable_anyio.bridge.v1.Command")
+_log = logging.getLogger("durable_anyio.worker")
+
+# Worker ids name receivers inside one process.
+_worker_ids = itertools.count(1)
+
+
+class WorkerError(DurableError):
+    """The worker has stopped for a reason that it cannot mend; the message says which."""
+
+
+class Worker:
+    """Runs workflows and activities of one task queue while its `async with` block is open, or as `await tg.start(worker.run)`.
+
+    :param workflows: classes decorated with `@workflow.defn`.
+    :param activities: functions or bound methods decorated with `@activity.defn`.
+    :param max_cached_workflows: runs kept in memory between their tasks; 0 replays each task from the whole history.
+    :param max_concurrent_activities: attempts at a time, of `async def` and plain `def` activities together.
+    :param graceful_shutdown_timeout: how long activities may go on after the block has ended before they are cancelled.
+    :param step_time_budget: how long a workflow's step may keep the host's event loop before others get a turn.
+    :param on_fatal_error: called with the error that ends the worker, before it is raised.
+    :raises ValueError, TypeError: for registrations or limits that make no sense.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        task_queue: str,
+        workflows: Sequence[type] = (),
+        activities: Sequence[Callable[..., Any]] = (),
+        max_cached_workflows: int = 1000,
+        max_concurrent_workflow_tasks: int = 100,
+        max_concurrent_activities: int = 100,
+        graceful_shutdown_timeout: timedelta = timedelta(0),
+        identity: str | None = None,
+        step_time_budget: timedelta = timedelta(milliseconds=50),
+        on_fatal_error: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        if not task_queue:
+            raise ValueError("the task queue has no name")
+        _check_limits(max_cached_workflows, max_concurrent_workflow_tasks, max_concurrent_activities)
+        self._workflows = _registered_workflows(workflows)
+        self._activities = _registered_activities(activities)
+        if not self._workflows and not self._activities:
+            raise ValueError("the worker has no workflows and no activities\nhint: give Worker(workflows=[…]) or Worker(activities=[…])")
+        self._client = client
+        self._core = client._core
+        self.task_queue = task_queue
+        self.identity = identity or client.identity
+        self._id = next(_worker_ids)
+        self._max_cached_workflows = max_cached_workflows
+        self._max_concurrent_workflow_tasks = max_concurrent_workflow_tasks
+        self._max_concurrent_activities = max_concurrent_activities
+        self._grace = graceful_shutdown_timeout
+        self._on_fatal_error = on_fatal_error
+        self._fatal: BaseException | None = None
+        self._stopping: anyio.Event | None = None
+        self._outer: TaskGroup | None = None
+        self._group: TaskGroup | None = None
+        self._host = WorkflowHost(
+            self._workflows,
+            converter=client.data_converter,
+            namespace=client.namespace,
+            task_queue=task_queue,
+            step_time_budget=step_time_budget.total_seconds(),
+            send_completion=self._send_workflow_completion,
+        )
+        self._runner = ActivityRunner(
+            self._activities,
+            converter=client.data_converter,
+            task_queue=task_queue,
+            max_concurrent=max_concurrent_activities,
+            send_completion=self._send_activity_completion,
+            send_heartbeat=self._send_heartbeat,
+        )
+
+    # -- running
+
+    async def __aenter__(self) -> Self:
+        outer = anyio.create_task_group()
+        await outer.__aenter__()
+        self._outer = outer
+        try:
+            await outer.start(self.run)
+        except BaseException as error:
+            self._outer = None
+            await _leave(outer, error)
+            raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool | None:
+        outer, self._outer = self._outer, None
+        if outer is None:
+            return None
+        if self._stopping is not None:
+            self._stopping.set()
+        # An ordinary error of the block leaves it as it is; a cancellation belongs to the group, which knows whose it is.
+        await _leave(outer, None if isinstance(error, Exception) else error)
+        return None
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Runs until it is cancelled; `await tg.start(worker.run)` returns when it takes tasks.
+
+        :raises WorkerError: when it cannot go on.
+        """
+        if self._stopping is not None:
+            raise RuntimeError("the worker runs already, or has run\nhint: make a new Worker")
+        self._stopping = anyio.Event()
+        async with anyio.create_task_group() as group:
+            self._group = group
+            self._core.attach(self._id, self)
+            try:
+                await self._core.command(self._start_command())
+                task_status.started()
+                await self._stopping.wait()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._stop()
+        if self._fatal is not None:
+            raise self._fatal
+
+    async def _stop(self) -> None:
+        assert self._group is not None
+        if self._group.cancel_scope.cancel_called or anyio.get_current_task().has_pending_cancellation():
+            self._runner.cancel_all("the worker stopped")
+        command = _Command()
+        command.stop_worker.worker = self._id
+        command.stop_worker.graceful_timeout_ms = max(0, round(self._grace.total_seconds() * 1000))
+        try:
+            with suppress(RPCError):  # the core is closed or never started this worker: nothing is left to stop
+                await self._core.command(command)
+        finally:
+            self._host.close()
+            self._core.detach(self._id)
+
+    def _start_command(self) -> Any:
+        command = _Command()
+        start = command.start_worker
+        start.worker = self._id
+        start.task_queue = self.task_queue
+        start.max_cached_workflows = self._max_cached_workflows
+        start.max_concurrent_workflow_tasks = self._max_concurrent_workflow_tasks
+        start.max_concurrent_activities = self._max_concurrent_activities
+        start.polls_workflows = bool(self._workflows)
+        start.polls_activities = bool(self._activities)
+        start.identity = self.identity
+        return command
+
+    # -- what the bridge calls
+
+    def on_activation(self, data: bytes) -> None:
+        """Takes an encoded WorkflowActivation."""
+        assert self._group is not None
+        try:
+            self._host.handle(data, self._group)
+        except BaseException as error:  # KeyboardInterrupt and SystemExit of workflow code, and bugs of ours
+            self._fail(error)
+
+    def on_activity(self, data: bytes) -> None:
+        """Takes an encoded ActivityTask."""
+        assert self._group is not None
+        try:
+            self._runner.handle(data, self._group)
+        except Exception as error:
+            self._fail(error)
+
+    def on_event(self, level: int, message: str, fatal: bool) -> None:
+        """Takes what Rust wants to be logged, or the reason why the worker stopped."""
+        _log.log(level, "worker of task queue %s: %s", self.task_queue, message)
+        if fatal:
+            self._fail(WorkerError(message))
+
+    def _fail(self, error: BaseException) -> None:
+        if self._fatal is None:
+            self._fatal = error
+            if self._on_fatal_error is not None:
+                self._on_fatal_error(error)
+        if self._stopping is not None:
+            self._stopping.set()
+
+    def _send_workflow_completion(self, data: bytes) -> None:
+        command = _Command()
+        command.workflow_completion.worker = self._id
+        command.workflow_completion.completion = data
+        self._core.post(command)
+
+    def _send_activity_completion(self, data: bytes) -> None:
+        command = _Command()
+        command.activity_completion.worker = self._id
+        command.activity_completion.completion = data
+        self._core.post(command)
+
+    def _send_heartbeat(self, data: bytes) -> None:
+        command = _Command()
+        command.activity_heartbeat.worker = self._id
+        command.activity_heartbeat.heartbeat = data
+        self._core.post(command)
+
+
+async def _leave(group: TaskGroup, error: BaseException | None) -> None:
+    """Leaves the group; the only error in it is raised by itself, because the caller opened a worker and no group."""
+    try:
+        if error is None:
+            await group.__aexit__(None, None, None)
+        else:
+            await group.__aexit__(type(error), error, error.__traceback__)
+    except BaseExceptionGroup as raised:
+        only: BaseException = raised
+        while isinstance(only, BaseExceptionGroup) and len(only.exceptions) == 1:
+            only = only.exceptions[0]
+        raise only from None
+
+
+def _check_limits(cached: int, workflow_tasks: int, activities: int) -> None:
+    if cached < 0:
+        raise ValueError(f"max_cached_workflows must not be negative, got {cached}")
+    if workflow_tasks < 1:
+        raise ValueError(f"max_concurrent_workflow_tasks must be at least 1, got {workflow_tasks}")
+    if activities < 1:
+        raise ValueError(f"max_concurrent_activities must be at least 1, got {activities}")
+
+
+def _registered_workflows(classes: Sequence[type]) -> Mapping[str, WorkflowDefinition]:
+    found: dict[str, WorkflowDefinition] = {}
+    for cls in classes:
+        name, definition = workflow_definition(cls)
+        if definition is None:
+            raise TypeError(f"Worker(workflows=…) takes classes, not the name {name!r}")
+        if name in found:
+            raise ValueError(f"two workflows are named {name!r}: {found[name].cls.__qualname__} and {definition.cls.__qualname__}")
+        found[name] = definition
+    return found
+
+
+def _registered_activities(functions: Sequence[Callable[..., Any]]) -> Mapping[str, tuple[ActivityDefinition, Callable[..., Any]]]:
+    found: dict[str, tuple[ActivityDefinition, Callable[..., Any]]] = {}
+    for function in functions:
+        definition = activity_definition(function)
+        if definition is None:
+            what = getattr(function, "__qualname__", repr(function))
+            raise TypeError(f"{what} is no activity\nhint: decorate it with @activity.defn")
+        if getattr(function, "needs_instance", False):
+            hint = f"register it as `instance.{definition.fn.__name__}`"
+            raise TypeError(f"{definition.handler.label} is a method without its instance\nhint: {hint}")
+        if definition.name in found:
+            other = found[definition.name][0].handler.label
+            raise ValueError(f"two activities are named {definition.name!r}: {other} and {definition.handler.label}")
+        found[definition.name] = (definition, function.fn)  # type: ignore[attr-defined]
+    return found

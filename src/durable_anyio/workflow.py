@@ -1,0 +1,366 @@
+"""What workflow code uses. Importing this module makes AnyIO durable inside workflows; outside it changes nothing."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import random as _random
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NoReturn, TypeVar, TypeVarTuple, overload
+
+import anyio
+
+from . import _backend
+from ._definitions import (
+    QUERY,
+    RUN,
+    SIGNAL,
+    WORKFLOW,
+    ActivityOptions,
+    HandlerDefinition,
+    WorkflowDefinition,
+    activity_definition,
+    caller_locals,
+    check_arguments,
+)
+from ._workflow_runtime import (
+    ActivityCancellationType,
+    ActivityHandle,
+    ContinueAsNewError,
+    ContinueAsNewOptions,
+    Info,
+    NotInWorkflowError,
+    ParentInfo,
+    current_runtime,
+    find_runtime,
+)
+from .common import RetryPolicy
+
+__all__ = [
+    "ActivityCancellationType",
+    "ActivityHandle",
+    "ContinueAsNewError",
+    "Info",
+    "NotInWorkflowError",
+    "ParentInfo",
+    "continue_as_new",
+    "defn",
+    "execute_activity",
+    "in_workflow",
+    "info",
+    "logger",
+    "memo",
+    "now",
+    "query",
+    "random",
+    "run",
+    "signal",
+    "start_activity",
+    "time",
+    "unsafe",
+    "uuid4",
+    "wait_condition",
+]
+
+_backend.register()
+
+C = TypeVar("C", bound=type)
+F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
+RunFunction = TypeVar("RunFunction", bound=Callable[..., Coroutine[Any, Any, Any]])
+
+
+@overload
+def defn(cls: C, /) -> C: ...
+@overload
+def defn(
+    *, name: str | None = None, failure_exception_types: Sequence[type[BaseException]] | None = None
+) -> Callable[[C], C]: ...
+def defn(
+    cls: Any = None, /, *, name: str | None = None, failure_exception_types: Sequence[type[BaseException]] | None = None
+) -> Any:
+    """Makes a workflow of a class that has one method decorated with `@workflow.run`.
+
+    :param name: its type in histories; the class's name if not given.
+    :param failure_exception_types: only these (and `FailureError`s) fail the workflow when they leave `run`; any other exception suspends
+        it until the code is fixed. Without it every `Exception` fails the workflow.
+    """
+
+    def decorate(decorated: C) -> C:
+        definition = _define(decorated, name, failure_exception_types)
+        setattr(decorated, WORKFLOW, definition)
+        setattr(definition.run.fn, WORKFLOW, definition)
+        return decorated
+
+    return decorate if cls is None else decorate(cls)
+
+
+def _define(cls: type, name: str | None, failures: Sequence[type[BaseException]] | None) -> WorkflowDefinition:
+    if not isinstance(cls, type):
+        raise TypeError(f"@workflow.defn decorates classes, not {cls!r}")
+    members = [member for _, member in inspect.getmembers_static(cls)]
+    runs = [member for member in members if isinstance(getattr(member, RUN, None), HandlerDefinition)]
+    if len(runs) != 1:
+        hint = "decorate one `async def` method with @workflow.run" if not runs else "leave @workflow.run on one of them"
+        raise TypeError(f"{cls.__qualname__} has {len(runs) or 'no'} run method{'s' if runs else ''}\nhint: {hint}")
+    if hasattr(runs[0], WORKFLOW):
+        raise TypeError(f"{cls.__qualname__} inherits its run method from another workflow\nhint: define a run method of its own")
+    return WorkflowDefinition(
+        name=name or cls.__name__,
+        cls=cls,
+        run=getattr(runs[0], RUN),
+        signals=_handlers(cls, members, SIGNAL),
+        queries=_handlers(cls, members, QUERY),
+        failure_exception_types=None if failures is None else tuple(failures),
+    )
+
+
+def _handlers(cls: type, members: list[Any], attribute: str) -> dict[str, HandlerDefinition]:
+    found: dict[str, HandlerDefinition] = {}
+    for member in members:
+        handler = getattr(member, attribute, None)
+        if isinstance(handler, HandlerDefinition):
+            if handler.name in found:
+                both = f"{found[handler.name].label} and {handler.label}"
+                raise TypeError(f"{cls.__qualname__} has two handlers named {handler.name!r}: {both}")
+            found[handler.name] = handler
+    return found
+
+
+def run(fn: RunFunction) -> RunFunction:
+    """Marks the method that is the workflow: it runs once, and its return is the workflow's result."""
+    if not inspect.iscoroutinefunction(fn):
+        raise TypeError(f"@workflow.run needs an `async def` method, not {fn!r}")
+    setattr(fn, RUN, HandlerDefinition("run", fn, skips_self=True, local_names=caller_locals(1)))
+    return fn
+
+
+@overload
+def signal(fn: F, /) -> F: ...
+@overload
+def signal(*, name: str | None = None) -> Callable[[F], F]: ...
+def signal(fn: Any = None, /, *, name: str | None = None) -> Any:
+    """Marks a method, `def` or `async def`, that handles signals of its name. Each signal is a task of its own beside `run`."""
+    local_names = caller_locals(1)
+
+    def decorate(decorated: F) -> F:
+        setattr(decorated, SIGNAL, HandlerDefinition(name or decorated.__name__, decorated, skips_self=True, local_names=local_names))
+        return decorated
+
+    return decorate if fn is None else decorate(fn)
+
+
+@overload
+def query(fn: F, /) -> F: ...
+@overload
+def query(*, name: str | None = None) -> Callable[[F], F]: ...
+def query(fn: Any = None, /, *, name: str | None = None) -> Any:
+    """Marks a plain `def` method that answers queries of its name. It reads the workflow's state and changes nothing."""
+    local_names = caller_locals(1)
+
+    def decorate(decorated: F) -> F:
+        if inspect.iscoroutinefunction(decorated):
+            raise TypeError(f"the query {decorated.__qualname__} is `async def`\nhint: a query answers at once; make it a plain `def`")
+        setattr(decorated, QUERY, HandlerDefinition(name or decorated.__name__, decorated, skips_self=True, local_names=local_names))
+        return decorated
+
+    return decorate if fn is None else decorate(fn)
+
+
+def in_workflow() -> bool:
+    """True in a workflow's own code."""
+    return find_runtime() is not None
+
+
+def info() -> Info:
+    """What the run knows about itself."""
+    return current_runtime().info
+
+
+def now() -> datetime:
+    """The workflow's time, in UTC: the same again in a replay."""
+    return current_runtime().now()
+
+
+def time() -> float:
+    """The workflow's time in seconds since 1970: the same again in a replay."""
+    return current_runtime().now().timestamp()
+
+
+def uuid4() -> uuid.UUID:
+    """A random UUID that is the same again in a replay."""
+    return uuid.UUID(int=current_runtime().random.getrandbits(128), version=4)
+
+
+def random() -> _random.Random:
+    """A random number generator that gives the same numbers again in a replay."""
+    return current_runtime().random
+
+
+def memo() -> Mapping[str, Any]:
+    """The memo with which the workflow was started, decoded."""
+    return current_runtime().memo()
+
+
+async def wait_condition(fn: Callable[[], bool], *, timeout: timedelta | float | None = None) -> None:
+    """Waits until `fn` is true. It is looked at when all tasks of the workflow wait, and must change nothing.
+
+    :raises TimeoutError: Python's own, when `timeout` (a timedelta, or seconds) is over first.
+    """
+    seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+    if seconds is None:
+        await current_runtime().wait_condition(fn)
+        return
+    with anyio.fail_after(seconds):
+        await current_runtime().wait_condition(fn)
+
+
+def continue_as_new(
+    *args: Any,
+    workflow: Callable[..., Any] | type | str | None = None,
+    task_queue: str | None = None,
+    run_timeout: timedelta | None = None,
+    task_timeout: timedelta | None = None,
+    retry_policy: RetryPolicy | None = None,
+    memo: Mapping[str, Any] | None = None,
+) -> NoReturn:
+    """Ends this run and starts the next one, with an empty history and `args` as its arguments.
+
+    :raises ContinueAsNewError: always. It is no `Exception`: let it leave `run`.
+    """
+    current_runtime().check_continue_as_new(workflow, args)
+    raise ContinueAsNewError(ContinueAsNewOptions(workflow, args, task_queue, run_timeout, task_timeout, retry_policy, memo))
+
+
+@overload
+async def execute_activity(
+    activity: Callable[[*Ts], Awaitable[R]],
+    *args: *Ts,
+    activity_id: str | None = None,
+    task_queue: str | None = None,
+    schedule_to_close_timeout: timedelta | None = None,
+    schedule_to_start_timeout: timedelta | None = None,
+    start_to_close_timeout: timedelta | None = None,
+    heartbeat_timeout: timedelta | None = None,
+    retry_policy: RetryPolicy | None = None,
+    cancellation_type: ActivityCancellationType | None = None,
+    summary: str | None = None,
+) -> R: ...
+@overload
+async def execute_activity(
+    activity: str,
+    *args: Any,
+    result_type: type[R],
+    activity_id: str | None = None,
+    task_queue: str | None = None,
+    schedule_to_close_timeout: timedelta | None = None,
+    schedule_to_start_timeout: timedelta | None = None,
+    start_to_close_timeout: timedelta | None = None,
+    heartbeat_timeout: timedelta | None = None,
+    retry_policy: RetryPolicy | None = None,
+    cancellation_type: ActivityCancellationType | None = None,
+    summary: str | None = None,
+) -> R: ...
+@overload
+async def execute_activity(
+    activity: str,
+    *args: Any,
+    activity_id: str | None = None,
+    task_queue: str | None = None,
+    schedule_to_close_timeout: timedelta | None = None,
+    schedule_to_start_timeout: timedelta | None = None,
+    start_to_close_timeout: timedelta | None = None,
+    heartbeat_timeout: timedelta | None = None,
+    retry_policy: RetryPolicy | None = None,
+    cancellation_type: ActivityCancellationType | None = None,
+    summary: str | None = None,
+) -> Any: ...
+async def execute_activity(activity: Any, *args: Any, result_type: Any = None, **options: Any) -> Any:  # type: ignore[misc]
+    """Runs an activity durably and returns its result.
+
+    Options that are not given come from the activity's decorator. One of `start_to_close_timeout` and `schedule_to_close_timeout` is
+    needed. With a name instead of an activity, `result_type` says what the result is decoded to.
+
+    :raises ActivityError: the activity failed for good, timed out or was cancelled; its `cause` says why.
+    :raises TypeError: number or types of the arguments are wrong.
+    """
+    name, handler, merged = _activity(activity, args, options)
+    return await current_runtime().execute_activity(name, handler, args, merged, result_type)
+
+
+@overload
+def start_activity(
+    activity: Callable[[*Ts], Awaitable[R]],
+    *args: *Ts,
+    activity_id: str | None = None,
+    task_queue: str | None = None,
+    schedule_to_close_timeout: timedelta | None = None,
+    schedule_to_start_timeout: timedelta | None = None,
+    start_to_close_timeout: timedelta | None = None,
+    heartbeat_timeout: timedelta | None = None,
+    retry_policy: RetryPolicy | None = None,
+    cancellation_type: ActivityCancellationType | None = None,
+    summary: str | None = None,
+) -> ActivityHandle[R]: ...
+@overload
+def start_activity(
+    activity: str,
+    *args: Any,
+    result_type: Any = None,
+    activity_id: str | None = None,
+    task_queue: str | None = None,
+    schedule_to_close_timeout: timedelta | None = None,
+    schedule_to_start_timeout: timedelta | None = None,
+    start_to_close_timeout: timedelta | None = None,
+    heartbeat_timeout: timedelta | None = None,
+    retry_policy: RetryPolicy | None = None,
+    cancellation_type: ActivityCancellationType | None = None,
+    summary: str | None = None,
+) -> ActivityHandle[Any]: ...
+def start_activity(activity: Any, *args: Any, result_type: Any = None, **options: Any) -> ActivityHandle[Any]:  # type: ignore[misc]
+    """Starts an activity without waiting for it. Await the handle for the result; options and errors as `execute_activity`."""
+    name, handler, merged = _activity(activity, args, options)
+    return current_runtime().start_activity(name, handler, args, merged, result_type)
+
+
+def _activity(activity: Any, args: Sequence[Any], options: Mapping[str, Any]) -> tuple[str, HandlerDefinition | None, ActivityOptions]:
+    given = ActivityOptions(**options)
+    if isinstance(activity, str):
+        return activity, None, given
+    definition = activity_definition(activity)
+    if definition is None:
+        what = getattr(activity, "__qualname__", repr(activity))
+        raise TypeError(f"{what} is no activity\nhint: decorate it with @activity.defn, or pass its name")
+    check_arguments(definition, args)
+    return definition.name, definition.handler, definition.options.merged(given)
+
+
+class unsafe:
+    """What can break a workflow's determinism when it is used to decide anything."""
+
+    @staticmethod
+    def is_replaying() -> bool:
+        """True while the run repeats what its history holds."""
+        return current_runtime().is_replaying
+
+
+class _Logger(logging.LoggerAdapter[logging.Logger]):
+    """Silent in a replay, so that each record is written once; records carry the run's ids."""
+
+    def isEnabledFor(self, level: int) -> bool:
+        runtime = find_runtime()
+        return super().isEnabledFor(level) and (runtime is None or runtime.may_log)
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        runtime = find_runtime()
+        if runtime is not None:
+            ids = {"workflow_id": runtime.info.workflow_id, "run_id": runtime.info.run_id, "workflow_type": runtime.info.workflow_type}
+            kwargs["extra"] = {**ids, **(kwargs.get("extra") or {})}
+        return msg, kwargs
+
+
+logger = _Logger(logging.getLogger("durable_anyio.workflow"), {})
+"""A logger for workflow code: silent in a replay."""

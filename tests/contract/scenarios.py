@@ -1,0 +1,125 @@
+"""What each contract test does and expects: the same on the embedded engine and on a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+import pytest
+
+from durable_anyio import Client
+from durable_anyio.client import WorkflowHandle
+from durable_anyio.exceptions import ApplicationError, CancelledError, TerminatedError, WorkflowFailureError
+
+from . import workflows as w
+
+Handle = WorkflowHandle
+ORDER = w.Order(UUID(int=7), w.Colour.BLUE, {"a": 1}, b"\x00\xff")
+
+
+@dataclass
+class Scenario:
+    """A workflow to start with its arguments, what to do meanwhile, and what comes out: `check` gets the handle."""
+
+    name: str
+    workflow: type
+    args: tuple[object, ...]
+    check: Callable[[Handle], Awaitable[None]]
+    during: Callable[[Handle], Awaitable[None]] | None = None
+
+    async def play(self, client: Client, task_queue: str, workflow_id: str) -> Handle:
+        handle = await client.start_workflow(self.workflow.run, *self.args, id=workflow_id, task_queue=task_queue)
+        if self.during is not None:
+            await self.during(handle)
+        await self.check(handle)
+        return handle
+
+
+def gives(expected: object) -> Callable[[Handle], Awaitable[None]]:
+    async def check(handle: Handle) -> None:
+        assert await handle.result() == expected
+
+    return check
+
+
+async def fails_plainly(handle: Handle) -> None:
+    with pytest.raises(WorkflowFailureError) as caught:
+        await handle.result()
+    assert isinstance(caught.value.cause, ApplicationError)
+    assert (caught.value.cause.type, caught.value.cause.message) == ("ValueError", "no good")
+
+
+async def fails_as_group(handle: Handle) -> None:
+    with pytest.raises(WorkflowFailureError) as caught:
+        await handle.result()
+    group = caught.value.cause
+    assert isinstance(group, ExceptionGroup)
+    (member,) = group.exceptions
+    assert isinstance(member.cause, ApplicationError) and member.cause.type == "Broken"  # type: ignore[attr-defined]
+
+
+async def is_cancelled(handle: Handle) -> None:
+    with pytest.raises(WorkflowFailureError) as caught:
+        await handle.result()
+    assert isinstance(caught.value.cause, CancelledError)
+
+
+async def is_terminated(handle: Handle) -> None:
+    with pytest.raises(WorkflowFailureError) as caught:
+        await handle.result()
+    assert isinstance(caught.value.cause, TerminatedError)
+
+
+async def approve_twice(handle: Handle) -> None:
+    await handle.signal(w.Approval.approve, "Ada")
+    assert await handle.query(w.Approval.so_far) == ["Ada"]
+    await handle.signal(w.Approval.approve, "Grace")
+
+
+async def add_numbers(handle: Handle) -> None:
+    for number in (1, 2, 3):
+        await handle.signal(w.WaitsForCondition.add, number)
+
+
+async def cancel(handle: Handle) -> None:
+    await handle.cancel()
+
+
+async def terminate(handle: Handle) -> None:
+    await handle.terminate(reason="enough")
+
+
+SCENARIOS = [
+    Scenario("nothing", w.Nothing, (), gives(None)),
+    Scenario("one activity", w.OneActivity, (21,), gives(42)),
+    Scenario("an activity in a thread", w.ThreadActivity, (21,), gives(42)),
+    Scenario("activities in sequence", w.Sequence, (5,), gives(20)),
+    Scenario("activities side by side", w.FanOut, (5,), gives([0, 2, 4, 6, 8])),
+    Scenario("a limited fan-out", w.LimitedFanOut, (5,), gives(20)),
+    Scenario("a sleep", w.Sleeper, (0.2,), gives(0.2)),
+    Scenario("a timeout that wins", w.TimeoutWins, (), gives(True)),
+    Scenario("a timeout that loses", w.TimeoutLoses, (), gives(42)),
+    Scenario("fail_after", w.FailAfter, (), gives("timed out")),
+    Scenario("an activity cancelled by its scope", w.CancelActivityByScope, (), gives("left")),
+    Scenario("a retried activity", w.RetriedActivity, ("it",), gives("it on attempt 3")),
+    Scenario("a failure caught", w.CaughtFailure, (), gives("Broken: it failed ('a detail',)")),
+    Scenario("a failed task group", w.FailedGroup, (), fails_as_group),
+    Scenario("a plain failure", w.PlainFailure, (), fails_plainly),
+    Scenario("signals and a query", w.Approval, (), gives(["Ada", "Grace"]), approve_twice),
+    Scenario("a condition", w.WaitsForCondition, (6,), gives(6), add_numbers),
+    Scenario("a cancelled workflow", w.CleansUp, (), is_cancelled, cancel),
+    Scenario("a workflow that survives its cancellation", w.SurvivesCancel, (), gives("cleaned 8"), cancel),
+    Scenario("a terminated workflow", w.Approval, (), is_terminated, terminate),
+    Scenario("continue as new", w.ContinuesAsNew, (2, 0), gives(6)),
+    Scenario("memory object streams", w.Streams, (4,), gives([0, 2, 4, 6])),
+    Scenario(
+        "locks, conditions, semaphores",
+        w.Locks,
+        (),
+        gives(["a", "a locked", "b", "a passed", "b locked", "notified", "b passed"]),
+    ),
+    Scenario("time and randomness", w.Deterministic, (), gives(True)),
+    Scenario("typed payloads", w.Typed, (ORDER,), gives(ORDER)),
+    Scenario("a race of scopes", w.RaceOfScopes, (), gives("winner [2]")),
+]

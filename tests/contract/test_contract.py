@@ -1,0 +1,36 @@
+"""Every scenario, embedded and on a real server: live, with nothing cached, and replayed from its recorded history."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from durable_anyio import Client, Replayer, Worker
+
+from .scenarios import SCENARIOS, Scenario
+from .workflows import ACTIVITIES, WORKFLOWS
+
+pytestmark = pytest.mark.anyio
+HISTORIES = Path(__file__).parent.parent / "histories"
+#: Names a directory to write the real server's histories to: how `tests/histories` is made.
+RECORD = os.environ.get("DURABLE_ANYIO_RECORD", "")
+
+
+@pytest.fixture(params=SCENARIOS, ids=lambda scenario: scenario.name)
+def scenario(request: pytest.FixtureRequest) -> Scenario:
+    return request.param
+
+
+@pytest.mark.parametrize("cached", [1000, 0], ids=["cached", "uncached"])
+async def test_scenario(client: Client, place: str, unique: str, scenario: Scenario, cached: int) -> None:
+    queue = f"contract-{unique}"
+    async with Worker(client, task_queue=queue, workflows=WORKFLOWS, activities=ACTIVITIES, max_cached_workflows=cached):
+        handle = await scenario.play(client, queue, f"{scenario.name}-{unique}")
+    history = await client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id).fetch_history()
+    Replayer(workflows=WORKFLOWS).replay(history)
+    if RECORD and place == "real" and cached:
+        name = re.sub(r"\W+", "_", scenario.name)
+        (Path(RECORD) / f"{name}.json").write_text(history.to_json(), encoding="utf-8")

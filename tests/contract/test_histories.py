@@ -1,0 +1,89 @@
+"""Histories recorded from the real server: they replay here for ever, and the official core sees the same activations in them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable_anyio import Replayer, WorkflowHistory
+from durable_anyio._bridge import proto
+from durable_anyio._definitions import workflow_definition
+from durable_anyio._generated import durable_core
+from durable_anyio._workflow_instance import WorkflowInstance
+from durable_anyio.converter import default
+
+from .oracle import Oracle, build
+from .workflows import WORKFLOWS
+
+HISTORIES = sorted((Path(__file__).parent.parent / "histories").glob("*.json"))
+ACTIVATION = proto.message("coresdk.workflow_activation.WorkflowActivation")
+HISTORY = proto.message("temporal.api.history.v1.History")
+DEFINITIONS = {workflow_definition(cls)[0]: workflow_definition(cls)[1] for cls in WORKFLOWS}
+
+
+@pytest.fixture(params=HISTORIES, ids=lambda path: path.stem)
+def history(request: pytest.FixtureRequest) -> WorkflowHistory:
+    return WorkflowHistory.from_json(request.param.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def oracle() -> Iterator[Oracle]:
+    if shutil.which("cargo") is None:
+        pytest.skip("no cargo: the official core cannot be built")
+    with Oracle(build()) as process:
+        yield process
+
+
+def test_enough_histories_are_kept() -> None:
+    assert len(HISTORIES) >= 20
+
+
+def test_replays(history: WorkflowHistory) -> None:
+    Replayer(workflows=WORKFLOWS).replay(history)
+
+
+def comparable(activation: Any) -> Any:
+    """An activation without what only its maker's version decides."""
+    copy = ACTIVATION.FromString(activation.SerializeToString())
+    copy.ClearField("available_internal_flags")
+    copy.ClearField("deployment_version_for_current_task")
+    return copy
+
+
+def is_eviction(activation: Any) -> bool:
+    return any(job.HasField("remove_from_cache") for job in activation.jobs)
+
+
+def test_official_core_activates_alike(history: WorkflowHistory, oracle: Oracle) -> None:
+    events = list(history.events)
+    replay = durable_core.replay_open(HISTORY(events=events).SerializeToString(), history.workflow_id, history.run_id)
+    theirs = oracle.open(history.workflow_id, events)
+    instance: WorkflowInstance | None = None
+    completion = b""
+    steps = 0
+    try:
+        while ours_bytes := durable_core.replay_step(replay, completion):
+            ours = ACTIVATION.FromString(ours_bytes)
+            assert not is_eviction(ours), f"our core: {ours}"
+            assert not is_eviction(theirs), f"the official core: {theirs}"
+            assert str(comparable(ours)) == str(comparable(theirs))
+            if instance is None:
+                definition = DEFINITIONS[ours.jobs[0].initialize_workflow.workflow_type]
+                assert definition is not None
+                instance = WorkflowInstance(definition, ours, converter=default())
+            completion = instance.activate(ours).SerializeToString()
+            theirs = oracle.step(completion)
+            steps += 1
+        assert steps > 0
+        assert is_eviction(theirs), f"the official core goes on: {theirs}"
+        (job,) = theirs.jobs
+        assert "nondeterminism" not in job.remove_from_cache.message.lower(), job.remove_from_cache.message
+        oracle.finish(proto.message("coresdk.workflow_completion.WorkflowActivationCompletion")(run_id=history.run_id, successful={}).SerializeToString())
+    finally:
+        durable_core.replay_close(replay)
+        if instance is not None:
+            instance.close()

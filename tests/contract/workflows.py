@@ -1,0 +1,374 @@
+"""The workflows of the contract tests. Their recorded histories are kept, so changing one's commands needs a new name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from uuid import UUID
+
+import anyio
+
+from durable_anyio import RetryPolicy, activity, workflow
+from durable_anyio.exceptions import ActivityError, ApplicationError
+
+
+class Colour(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@dataclass
+class Order:
+    id: UUID
+    colour: Colour
+    items: dict[str, int]
+    raw: bytes
+
+
+QUICK = timedelta(seconds=10)
+
+
+@activity.defn(start_to_close_timeout=QUICK)
+async def double(number: int) -> int:
+    return number * 2
+
+
+@activity.defn(start_to_close_timeout=QUICK)
+def double_in_thread(number: int) -> int:
+    return number * 2
+
+
+@activity.defn(start_to_close_timeout=QUICK, retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=10)))
+async def fail_twice(word: str) -> str:
+    if activity.info().attempt < 3:
+        raise ApplicationError(f"{word} failed", type="Flaky")
+    return f"{word} on attempt {activity.info().attempt}"
+
+
+@activity.defn(start_to_close_timeout=QUICK)
+async def fail_for_good(word: str) -> str:
+    raise ApplicationError(f"{word} failed", "a detail", type="Broken", non_retryable=True)
+
+
+@activity.defn(start_to_close_timeout=QUICK, heartbeat_timeout=timedelta(seconds=1))
+async def heartbeat_until_cancelled() -> str:
+    while True:
+        activity.heartbeat("alive")
+        await anyio.sleep(0.02)
+
+
+@activity.defn(start_to_close_timeout=QUICK)
+async def echo_order(order: Order) -> Order:
+    return order
+
+
+ACTIVITIES = [double, double_in_thread, fail_twice, fail_for_good, heartbeat_until_cancelled, echo_order]
+
+
+@workflow.defn
+class Nothing:
+    @workflow.run
+    async def run(self) -> None:
+        return None
+
+
+@workflow.defn
+class OneActivity:
+    @workflow.run
+    async def run(self, number: int) -> int:
+        return await workflow.execute_activity(double, number, start_to_close_timeout=QUICK)
+
+
+@workflow.defn
+class ThreadActivity:
+    @workflow.run
+    async def run(self, number: int) -> int:
+        return await double_in_thread(number)
+
+
+@workflow.defn
+class Sequence:
+    @workflow.run
+    async def run(self, count: int) -> int:
+        total = 0
+        for number in range(count):
+            total += await double(number)
+        return total
+
+
+@workflow.defn
+class FanOut:
+    @workflow.run
+    async def run(self, count: int) -> list[int]:
+        results = [0] * count
+
+        async def one(number: int) -> None:
+            results[number] = await double(number)
+
+        async with anyio.create_task_group() as tg:
+            for number in range(count):
+                tg.start_soon(one, number)
+        return results
+
+
+@workflow.defn
+class LimitedFanOut:
+    @workflow.run
+    async def run(self, count: int) -> int:
+        limiter = anyio.CapacityLimiter(2)
+        done: list[int] = []
+
+        async def one(number: int) -> None:
+            async with limiter:
+                done.append(await double(number))
+
+        async with anyio.create_task_group() as tg:
+            for number in range(count):
+                tg.start_soon(one, number)
+        return sum(done)
+
+
+@workflow.defn
+class Sleeper:
+    @workflow.run
+    async def run(self, seconds: float) -> float:
+        before = anyio.current_time()
+        await anyio.sleep(seconds)
+        return round(anyio.current_time() - before, 1)
+
+
+@workflow.defn
+class TimeoutWins:
+    @workflow.run
+    async def run(self) -> bool:
+        with anyio.move_on_after(0.05) as scope:
+            await anyio.sleep(30)
+        return scope.cancelled_caught
+
+
+@workflow.defn
+class TimeoutLoses:
+    @workflow.run
+    async def run(self) -> int:
+        with anyio.fail_after(30):
+            return await double(21)
+
+
+@workflow.defn
+class FailAfter:
+    @workflow.run
+    async def run(self) -> str:
+        try:
+            with anyio.fail_after(0.05):
+                await anyio.sleep_forever()
+        except TimeoutError:
+            return "timed out"
+        return "not reached"
+
+
+@workflow.defn
+class CancelActivityByScope:
+    @workflow.run
+    async def run(self) -> str:
+        with anyio.move_on_after(0.1):
+            await workflow.execute_activity(
+                heartbeat_until_cancelled, start_to_close_timeout=QUICK, heartbeat_timeout=timedelta(seconds=1)
+            )
+        return "left"
+
+
+@workflow.defn
+class RetriedActivity:
+    @workflow.run
+    async def run(self, word: str) -> str:
+        return await fail_twice(word)
+
+
+@workflow.defn
+class CaughtFailure:
+    @workflow.run
+    async def run(self) -> str:
+        try:
+            await fail_for_good("it")
+        except ActivityError as error:
+            assert isinstance(error.cause, ApplicationError)
+            return f"{error.cause.type}: {error.cause.message} {error.cause.details}"
+        return "not reached"
+
+
+@workflow.defn
+class FailedGroup:
+    @workflow.run
+    async def run(self) -> None:
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(fail_for_good, "one")
+            tg.start_soon(anyio.sleep, 60)
+
+
+@workflow.defn
+class PlainFailure:
+    @workflow.run
+    async def run(self) -> None:
+        raise ValueError("no good")
+
+
+@workflow.defn
+class Approval:
+    def __init__(self) -> None:
+        self.approved = anyio.Event()
+        self.names: list[str] = []
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        await self.approved.wait()
+        return self.names
+
+    @workflow.signal
+    async def approve(self, name: str) -> None:
+        self.names.append(name)
+        if len(self.names) == 2:
+            self.approved.set()
+
+    @workflow.query
+    def so_far(self) -> list[str]:
+        return self.names
+
+
+@workflow.defn
+class WaitsForCondition:
+    def __init__(self) -> None:
+        self.count = 0
+
+    @workflow.run
+    async def run(self, wanted: int) -> int:
+        await workflow.wait_condition(lambda: self.count >= wanted)
+        return self.count
+
+    @workflow.signal
+    def add(self, number: int) -> None:
+        self.count += number
+
+
+@workflow.defn
+class CleansUp:
+    @workflow.run
+    async def run(self) -> str:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                self.cleaned = await double(4)
+        return "not reached"
+
+
+@workflow.defn
+class SurvivesCancel:
+    @workflow.run
+    async def run(self) -> str:
+        try:
+            await anyio.sleep_forever()
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                number = await double(4)
+        return f"cleaned {number}"
+
+
+@workflow.defn
+class ContinuesAsNew:
+    @workflow.run
+    async def run(self, left: int, total: int) -> int:
+        total += await double(left)
+        if left > 0:
+            workflow.continue_as_new(left - 1, total)
+        return total
+
+
+@workflow.defn
+class Streams:
+    @workflow.run
+    async def run(self, count: int) -> list[int]:
+        send, receive = anyio.create_memory_object_stream[int](1)
+        received: list[int] = []
+
+        async def produce() -> None:
+            async with send:
+                for number in range(count):
+                    await send.send(await double(number))
+
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(produce)
+            async with receive:
+                async for item in receive:
+                    received.append(item)
+        return received
+
+
+@workflow.defn
+class Locks:
+    @workflow.run
+    async def run(self) -> list[str]:
+        lock, condition, semaphore = anyio.Lock(), anyio.Condition(), anyio.Semaphore(1)
+        seen: list[str] = []
+
+        async def worker(name: str, *, task_status: anyio.abc.TaskStatus[str]) -> None:
+            task_status.started(name)
+            async with lock:
+                seen.append(f"{name} locked")
+                await anyio.sleep(0.01)
+            async with semaphore:
+                seen.append(f"{name} passed")
+            async with condition:
+                condition.notify_all()
+
+        async with anyio.create_task_group() as tg:
+            for name in ("a", "b"):
+                seen.append(await tg.start(worker, name))
+            async with condition:
+                await condition.wait()
+                seen.append("notified")
+        return seen
+
+
+@workflow.defn
+class Deterministic:
+    @workflow.run
+    async def run(self) -> bool:
+        first = (workflow.uuid4(), workflow.random().random(), workflow.now())
+        await anyio.sleep(0.01)
+        return first[2] < workflow.now() and first[0] != workflow.uuid4()
+
+
+@workflow.defn
+class Typed:
+    @workflow.run
+    async def run(self, order: Order) -> Order:
+        result = await workflow.execute_activity(echo_order, order, start_to_close_timeout=QUICK)
+        assert isinstance(result.id, UUID) and isinstance(result.colour, Colour) and isinstance(result.raw, bytes)
+        return result
+
+
+@workflow.defn
+class RaceOfScopes:
+    @workflow.run
+    async def run(self) -> str:
+        winners: list[int] = []
+
+        async with anyio.create_task_group() as tg:
+
+            async def racer(number: int, seconds: float) -> None:
+                await anyio.sleep(seconds)
+                winners.append(number)
+                tg.cancel_scope.cancel()
+
+            tg.start_soon(racer, 1, 20.0)
+            tg.start_soon(racer, 2, 0.05)
+            tg.start_soon(racer, 3, 30.0)
+        return f"winner {winners}"
+
+
+WORKFLOWS = [
+    Nothing, OneActivity, ThreadActivity, Sequence, FanOut, LimitedFanOut, Sleeper, TimeoutWins, TimeoutLoses, FailAfter,
+    CancelActivityByScope, RetriedActivity, CaughtFailure, FailedGroup, PlainFailure, Approval, WaitsForCondition, CleansUp,
+    SurvivesCancel, ContinuesAsNew, Streams, Locks, Deterministic, Typed, RaceOfScopes,
+]  # fmt: skip
