@@ -20,6 +20,8 @@ __all__ = ["WorkflowHost"]
 
 _Activation = message("coresdk.workflow_activation.WorkflowActivation")
 _Completion = message("coresdk.workflow_completion.WorkflowActivationCompletion")
+# coresdk.workflow_activation.RemoveFromCache.EvictionReason: NONDETERMINISM, FATAL
+_ALARMING = (3, 8)
 _log = logging.getLogger("durable_anyio.workflow")
 
 
@@ -134,9 +136,12 @@ class WorkflowHost:
         self._send(completion.SerializeToString())
 
     def _forget(self, instance: WorkflowInstance, activation: Any) -> None:
-        if any(job.HasField("remove_from_cache") for job in activation.jobs):
-            self._instances.pop(activation.run_id, None)
-            instance.close()
+        for job in activation.jobs:
+            if job.HasField("remove_from_cache"):
+                self._instances.pop(activation.run_id, None)
+                instance.close()
+                if job.remove_from_cache.reason in _ALARMING:
+                    _log.warning("workflow %s left the cache: %s", instance.info.workflow_id, job.remove_from_cache.message)
 
     def _give_back(self, run_id: str, error: BaseException) -> None:
         """An interrupt took the step: the task fails, so that another worker, or this one's next life, does it again."""

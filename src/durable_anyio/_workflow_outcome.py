@@ -47,7 +47,7 @@ def command_for_error(
     if len(leaves) == 1 and isinstance(leaves[0], ContinueAsNewError):
         # A task group wraps what leaves its body in a group; the author meant the one thing in it.
         return _continue_as_new(definition, leaves[0].options, converter, info)
-    if isinstance(error, Cancelled) or (cancel_requested and _is_cancellation(error)):
+    if isinstance(error, Cancelled) or (cancel_requested and all(_is_cancellation(leaf) for leaf in leaves)):
         return _commands.cancel_workflow()
     for leaf in leaves:
         if not _fails(definition, leaf):
@@ -61,7 +61,7 @@ def command_for_error(
 def _fails(definition: WorkflowDefinition, error: BaseException) -> bool:
     if isinstance(error, SUSPENDING):
         return False
-    if isinstance(error, FailureError):
+    if isinstance(error, FailureError | Cancelled | ContinueAsNewError):  # the last two: members of a group beside errors
         return True
     if definition.failure_exception_types is not None:
         return isinstance(error, definition.failure_exception_types)
@@ -69,7 +69,8 @@ def _fails(definition: WorkflowDefinition, error: BaseException) -> bool:
 
 
 def _is_cancellation(error: BaseException) -> bool:
-    return isinstance(error, CancelledError) or (isinstance(error, ActivityError) and isinstance(error.__cause__, CancelledError))
+    reason = error.__cause__ if isinstance(error, ActivityError) else error
+    return isinstance(reason, CancelledError | Cancelled)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

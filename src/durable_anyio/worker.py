@@ -131,14 +131,14 @@ class Worker:
         """
         if self._stopping is not None:
             raise RuntimeError("the worker runs already, or has run\nhint: make a new Worker")
-        self._stopping = anyio.Event()
+        stopping = self._stopping = anyio.Event()
         async with anyio.create_task_group() as group:
             self._group = group
             self._core.attach(self._id, self)
             try:
                 await self._core.command(self._start_command())
                 task_status.started()
-                await self._stopping.wait()
+                await stopping.wait()
             finally:
                 with anyio.CancelScope(shield=True):
                     await self._stop()
@@ -174,19 +174,19 @@ class Worker:
 
     # -- what the bridge calls
 
-    def on_activation(self, data: bytes) -> None:
+    def on_activation(self, activation: bytes) -> None:
         """Takes an encoded WorkflowActivation."""
         assert self._group is not None
         try:
-            self._host.handle(data, self._group)
+            self._host.handle(activation, self._group)
         except BaseException as error:  # KeyboardInterrupt and SystemExit of workflow code, and bugs of ours
             self._fail(error)
 
-    def on_activity(self, data: bytes) -> None:
+    def on_activity(self, task: bytes) -> None:
         """Takes an encoded ActivityTask."""
         assert self._group is not None
         try:
-            self._runner.handle(data, self._group)
+            self._runner.handle(task, self._group)
         except Exception as error:
             self._fail(error)
 

@@ -7,6 +7,9 @@ from typing import Any
 
 from durable_anyio._backend import Scheduler, Task
 
+RUNS: list[Run] = []
+"""The runs of the test that runs now."""
+
 
 class Recorder:
     """Notes `start` and `cancel` commands, as the workflow instance would emit them."""
@@ -35,6 +38,7 @@ class Run:
     def __init__(self, **options: Any) -> None:
         self.timers = Recorder()
         self.scheduler = Scheduler(self.timers, **options)
+        RUNS.append(self)
 
     def spawn(self, func: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Task:
         return self.scheduler.spawn(func, args, name=func.__name__)

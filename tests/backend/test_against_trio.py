@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -15,11 +16,11 @@ import trio
 import trio.testing
 from hypothesis import HealthCheck, assume, given, settings
 
-from durable_anyio._backend import VirtualRun
+from durable_anyio._backend import Task, VirtualRun
 
 from .programs import PROGRAMS, Body, by_task, interpret
 
-trio_run: Any = trio._core._run  # type: ignore[attr-defined]
+trio_run: Any = trio._core._run
 
 
 class _Order:
@@ -46,6 +47,11 @@ def on_durable(program: Body) -> Any:
     return VirtualRun().run(interpret(program))
 
 
+def shuffled(chance: random.Random) -> Callable[[list[Task]], int]:
+    """Return a policy that takes any ready task."""
+    return lambda ready: chance.randrange(len(ready))
+
+
 EXAMPLES = int(os.environ.get("DURABLE_EXAMPLES", "150"))
 SETTINGS = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -70,8 +76,7 @@ def test_a_program_gives_the_same_trace_every_time(program: Body) -> None:
 @given(program=PROGRAMS)
 def test_no_order_of_tasks_breaks_the_scheduler(program: Body) -> None:
     for seed in range(3):
-        chance = random.Random(seed)
-        run = VirtualRun(policy=lambda ready: chance.randrange(len(ready)))
+        run = VirtualRun(policy=shuffled(random.Random(seed)))
         trace = run.run(interpret(program))
         assert trace[-1][1] == "root"
         assert not run.scheduler.tasks

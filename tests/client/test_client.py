@@ -102,8 +102,9 @@ async def test_a_start_carries_its_options(core: FakeCore) -> None:
 async def test_mistakes_are_refused_before_anything_is_sent(
     core: FakeCore, args: tuple[Any, ...], options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
+    start: Any = client(core).start_workflow
     with pytest.raises(error, match=message):
-        await client(core).start_workflow(Checkout.run, *args, **{"id": "a", "task_queue": "q", **options})
+        await start(Checkout.run, *args, **{"id": "a", "task_queue": "q", **options})
     assert core.calls == []
 
 

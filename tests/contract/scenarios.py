@@ -97,7 +97,7 @@ SCENARIOS = [
     Scenario("activities in sequence", w.Sequence, (5,), gives(20)),
     Scenario("activities side by side", w.FanOut, (5,), gives([0, 2, 4, 6, 8])),
     Scenario("a limited fan-out", w.LimitedFanOut, (5,), gives(20)),
-    Scenario("a sleep", w.Sleeper, (0.2,), gives(0.2)),
+    Scenario("a sleep", w.Sleeper, (0.2,), gives(True)),
     Scenario("a timeout that wins", w.TimeoutWins, (), gives(True)),
     Scenario("a timeout that loses", w.TimeoutLoses, (), gives(42)),
     Scenario("fail_after", w.FailAfter, (), gives("timed out")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,10 @@ from pathlib import Path
 
 DEADLINE_SECONDS = 60.0
 COMMAND = [sys.executable, "-m", "durable_anyio.cli", "demo"]
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def make_tree(root: Path, files: int, directories: int = 20) -> None:
@@ -60,7 +65,15 @@ class Demo:
 
     @contextmanager
     def start(self) -> Iterator[subprocess.Popen[str]]:
-        process = subprocess.Popen(self.command(), env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            self.command(),
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A shell lets its background jobs ignore Ctrl-C, and children inherit that.
+            preexec_fn=_heed_interrupts,
+        )
         try:
             yield process
         finally:

@@ -16,7 +16,22 @@ import pytest
 from durable_anyio import activity, workflow
 from durable_anyio.exceptions import ActivityError, ApplicationError
 
-from .activations import START_SECONDS, Driver, cancel, cancelled, close_all, evict, failed, fired, names, query, result, signal, value_of
+from .activations import (
+    START_SECONDS,
+    Driver,
+    Job,
+    cancel,
+    cancelled,
+    close_all,
+    evict,
+    failed,
+    fired,
+    names,
+    query,
+    result,
+    signal,
+    value_of,
+)
 
 SECOND = timedelta(seconds=1)
 QUERIES_THAT_FAIL = [("breaks", "broken"), ("nothing", "no query 'nothing'"), ("set_it", "quer"), ("call_it", "quer")]
@@ -428,3 +443,35 @@ def test_a_step_in_slices() -> None:
         slices += 1
     assert slices > 50
     assert value_of(driver.instance.finish().successful.commands[0]) == 100
+
+
+@workflow.defn
+class CancelledGroup:
+    @workflow.run
+    async def run(self) -> None:
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(anyio.sleep, 10)
+            tg.start_soon(work.with_options(cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED), 1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [(cancelled(1), "cancel_workflow_execution"), (failed(1, ApplicationError("no")), "fail_workflow_execution")],
+)
+def test_cancel_request_through_a_group(answer: Any, outcome: str) -> None:
+    driver = Driver(CancelledGroup)
+    assert names(driver.start()) == ["start_timer", "schedule_activity"]
+    assert names(driver.step(cancel())) == ["cancel_timer", "request_cancel_activity"]
+    assert names(driver.step(answer)) == [outcome]
+
+
+def test_cancel_request_before_the_first_step_emits_nothing() -> None:
+    assert names(Driver(CancelledGroup).start(cancel())) == ["cancel_workflow_execution"]
+
+
+def test_unknown_job_suspends_with_its_name() -> None:
+    driver = Driver(Waits)
+    driver.start()
+    job = Job()
+    job.do_update.name = "change"
+    assert "do_update" in driver.suspended(job)

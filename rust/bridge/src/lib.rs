@@ -2,7 +2,6 @@
 //! table of handles).
 
 mod answer;
-mod engine_stub;
 mod error;
 mod instance;
 mod messages;

@@ -14,7 +14,7 @@ use prost::Message;
 
 use crate::messages::{Event, Item, Items, item::Kind};
 
-pub const INFO: u32 = 20;
+
 pub const ERROR: u32 = 40;
 
 pub struct Queue {

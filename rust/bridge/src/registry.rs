@@ -26,7 +26,7 @@ struct Table<T> {
     things: Mutex<HashMap<u64, Arc<T>>>,
 }
 
-impl<T> Registry<T> {
+impl<T: 'static> Registry<T> {
     pub const fn new(what: &'static str) -> Registry<T> {
         Registry { what, table: AtomicPtr::new(std::ptr::null_mut()) }
     }

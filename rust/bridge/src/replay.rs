@@ -8,7 +8,8 @@ use temporalio_protos::{
     coresdk::workflow_completion::WorkflowActivationCompletion,
     temporal::api::{
         common::v1::{WorkflowExecution, WorkflowType},
-        history::v1::{History, history_event::Attributes},
+        enums::v1::EventType,
+        history::v1::{History, HistoryEvent, history_event::Attributes},
         workflowservice::v1::PollWorkflowTaskQueueResponse,
     },
 };
@@ -81,13 +82,21 @@ impl Replay {
 
 /// The history as the service would hand it to a worker.
 fn task(history: History, workflow_id: String, run_id: String, workflow_type: WorkflowType) -> PollWorkflowTaskQueueResponse {
-    let last = history.events.last().map_or(0, |event| event.event_id);
+    let started = |event: &HistoryEvent| event.event_type() == EventType::WorkflowTaskStarted;
+    let last_started = history.events.iter().rev().find(|event| started(event)).map_or(0, |event| event.event_id);
+    // Up to the last task that was completed the code is held against the history; a task that is open at the end is
+    // given to the code, and what it answers is compared with nothing.
+    let completed = history.events.iter().filter_map(|event| match &event.attributes {
+        Some(Attributes::WorkflowTaskCompletedEventAttributes(completed)) => Some(completed.started_event_id),
+        _ => None,
+    });
+    let last_completed = completed.max().unwrap_or(0);
     PollWorkflowTaskQueueResponse {
         task_token: b"replay".to_vec(),
         workflow_execution: Some(WorkflowExecution { workflow_id, run_id }),
         workflow_type: Some(workflow_type),
-        previous_started_event_id: last,
-        started_event_id: last,
+        previous_started_event_id: last_completed,
+        started_event_id: last_started,
         attempt: 1,
         history: Some(history),
         ..Default::default()

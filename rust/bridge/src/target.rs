@@ -7,7 +7,7 @@ use std::{
 };
 
 use durable_client::{Code, GrpcConnection, GrpcOptions, Service, Status};
-use crate::engine_stub::{Engine, EngineOptions, Location, OpenError};
+use durable_engine::{Engine, EngineOptions, Location, OpenError};
 
 use crate::messages::Connect;
 

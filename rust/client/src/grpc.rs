@@ -52,7 +52,9 @@ impl GrpcConnection {
     pub async fn connect(options: GrpcOptions) -> Result<Arc<GrpcConnection>, Status> {
         let target = options.target.clone();
         let endpoint = Endpoint::from_shared(format!("http://{target}"))
-            .map_err(|error| invalid(format!("{target:?} is not an address: {error}\nhint: write host:port, \"localhost:7233\" for instance")))?
+            .map_err(|error| {
+                invalid(format!("{target:?} is not an address: {error}\nhint: write host:port, \"localhost:7233\" for instance"))
+            })?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
@@ -62,7 +64,7 @@ impl GrpcConnection {
         let connecting = async {
             let channel = endpoint.connect().await.map_err(|error| unreachable(&target, &causes(&error)))?;
             let wire = Wire { channel, headers };
-            let hello = Request::GetSystemInfo(Box::new(api::GetSystemInfoRequest::default()));
+            let hello = Request::GetSystemInfo(Box::default());
             match wire.attempt(&hello, CONNECT_TIMEOUT, &[]).await {
                 Err(status) if matches!(status.code, Code::Unavailable | Code::DeadlineExceeded | Code::Internal | Code::Unknown) => {
                     Err(unreachable(&target, &status.message))
@@ -92,9 +94,9 @@ impl Service for GrpcConnection {
         Box::pin(async move {
             let CallOptions { timeout, metadata } = options;
             let Some(timeout) = timeout else { return wire.call(&request, &metadata).await };
-            tokio::time::timeout(timeout, wire.call(&request, &metadata)).await.unwrap_or_else(|_| {
-                Err(Status::new(Code::DeadlineExceeded, format!("{}: no answer within {timeout:?}", request.name())))
-            })
+            tokio::time::timeout(timeout, wire.call(&request, &metadata))
+                .await
+                .unwrap_or_else(|_| Err(Status::new(Code::DeadlineExceeded, format!("{}: no answer within {timeout:?}", request.name()))))
         })
     }
 }
@@ -130,9 +132,9 @@ impl Wire {
         for (name, value) in metadata {
             insert(&mut headers, name, value)?;
         }
-        tokio::time::timeout(timeout, self.send(request, headers, timeout)).await.unwrap_or_else(|_| {
-            Err(Status::new(Code::DeadlineExceeded, format!("{}: no answer within {timeout:?}", request.name())))
-        })
+        tokio::time::timeout(timeout, self.send(request, headers, timeout))
+            .await
+            .unwrap_or_else(|_| Err(Status::new(Code::DeadlineExceeded, format!("{}: no answer within {timeout:?}", request.name()))))
     }
 
     /// Finds the request's message in the table and sends it.
@@ -198,7 +200,8 @@ fn headers(options: &GrpcOptions) -> Result<MetadataMap, Status> {
 
 fn insert(headers: &mut MetadataMap, name: &str, value: &str) -> Result<(), Status> {
     let key: AsciiMetadataKey = name.to_ascii_lowercase().parse().map_err(|_| invalid(format!("{name:?} is not a header's name")))?;
-    let value: AsciiMetadataValue = value.parse().map_err(|_| invalid(format!("the header {name} has a value that is not printable ASCII")))?;
+    let value: AsciiMetadataValue =
+        value.parse().map_err(|_| invalid(format!("the header {name} has a value that is not printable ASCII")))?;
     headers.insert(key, value);
     Ok(())
 }

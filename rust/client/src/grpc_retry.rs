@@ -71,10 +71,9 @@ fn jitter() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use temporalio_protos::temporal::api::workflowservice::v1 as api;
 
     fn start() -> Request {
-        Request::StartWorkflowExecution(Box::new(api::StartWorkflowExecutionRequest::default()))
+        Request::StartWorkflowExecution(Box::default())
     }
 
     #[test]
@@ -101,7 +100,7 @@ mod tests {
 
     #[test]
     fn polls_are_left_to_their_callers_and_have_the_long_bound() {
-        let poll = Request::PollWorkflowTaskQueue(Box::new(api::PollWorkflowTaskQueueRequest::default()));
+        let poll = Request::PollWorkflowTaskQueue(Box::default());
         assert_eq!(pause_after(&poll, &Status::new(Code::Unavailable, "gone"), 1), None);
         assert_eq!(attempt_timeout(&poll), LONG_POLL_TIMEOUT);
         assert_eq!(attempt_timeout(&start()), ORDINARY_TIMEOUT);

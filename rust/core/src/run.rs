@@ -402,8 +402,9 @@ impl Run {
             self.outputs.push_back(Output::AnswerQuery(Box::new(request)));
             return self.advance();
         }
-        let is_due = !workflow.replaying && !workflow.is_closed;
-        if self.options.replay_only || !(is_due || !answers.is_empty()) {
+        // A task replayed to its very end, or of a closed run, has nothing to say unless queries were asked.
+        let is_over = workflow.replaying || workflow.is_closed;
+        if self.options.replay_only || (is_over && answers.is_empty()) {
             self.task = None;
             return self.advance();
         }

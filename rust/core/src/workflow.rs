@@ -406,6 +406,10 @@ impl Workflow {
 
     /// Takes the commands of one activation (answers to queries removed).
     pub(crate) fn handle_commands(&mut self, commands: Vec<WorkflowCommand>) -> Result<(), Fault> {
+        if self.is_finished {
+            // A further activation of the task that ended the run (a cancel was told at once): nothing may follow the end.
+            return Ok(());
+        }
         let keep_late = !self.replaying || self.flags.core_was_used(ENDING_LAST);
         let mut ending = None;
         for command in commands {
@@ -416,11 +420,7 @@ impl Workflow {
                 self.handle_command(command)?;
             }
         }
-        match ending {
-            // A second activation of the same task may follow the end; the first end counts.
-            Some(command) if !self.is_finished => self.handle_command(command),
-            _ => Ok(()),
-        }
+        ending.map_or(Ok(()), |command| self.handle_command(command))
     }
 
     fn handle_command(&mut self, command: WorkflowCommand) -> Result<(), Fault> {

@@ -226,7 +226,8 @@ fn what_is_not_supported_fails_the_task() {
     run.handle_task(service.task(0));
     next_activation(&mut run);
     run.handle_completion(completion(vec![LangCommand::SetPatchMarker(SetPatchMarker::default())]));
-    assert!(matches!(run.poll(), Some(Output::Fail(request)) if request.cause() == WorkflowTaskFailedCause::WorkflowWorkerUnhandledFailure));
+    let Some(Output::Fail(request)) = run.poll() else { panic!("the task must fail") };
+    assert_eq!(request.cause(), WorkflowTaskFailedCause::WorkflowWorkerUnhandledFailure);
     assert!(expect_eviction(&mut run).contains("SetPatchMarker"));
 }
 

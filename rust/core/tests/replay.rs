@@ -92,7 +92,8 @@ fn ids_are_checked_only_where_the_history_was_recorded_with_the_check() {
     // Recorded live by this core, the same change is found.
     let mut service = Service::new();
     let mut live = run();
-    for (step, commands) in [vec![start_timer(1)], vec![schedule_activity(1, "charge")], vec![complete_workflow()]].into_iter().enumerate() {
+    let tasks = [vec![start_timer(1)], vec![schedule_activity(1, "charge")], vec![complete_workflow()]];
+    for (step, commands) in tasks.into_iter().enumerate() {
         match step {
             1 => service.fire_timer("1"),
             2 => service.complete_activity("1"),

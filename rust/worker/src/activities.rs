@@ -35,7 +35,7 @@ use crate::{
 
 pub(crate) enum Input {
     Task(Box<PollActivityTaskQueueResponse>, Option<Slot>),
-    Completion(ActivityTaskCompletion),
+    Completion(Box<ActivityTaskCompletion>),
     Heartbeat(ActivityHeartbeat),
     HeartbeatAnswered(Vec<u8>, Result<RecordActivityTaskHeartbeatResponse, Status>),
     HeartbeatPauseOver(Vec<u8>),
@@ -93,7 +93,7 @@ impl Activities {
     fn handle(&mut self, input: Input) {
         match input {
             Input::Task(task, slot) => self.start(*task, slot),
-            Input::Completion(completion) => self.complete(completion),
+            Input::Completion(completion) => self.complete(*completion),
             Input::Heartbeat(heartbeat) => {
                 // Unknown: the activity has ended, and its heartbeat was on the way.
                 if let Some(open) = self.open.get_mut(&heartbeat.task_token)

@@ -124,10 +124,7 @@ where
 }
 
 fn is_final(status: &Status) -> bool {
-    matches!(
-        status.code,
-        Code::Unimplemented | Code::NotFound | Code::PermissionDenied | Code::Unauthenticated | Code::InvalidArgument
-    )
+    matches!(status.code, Code::Unimplemented | Code::NotFound | Code::PermissionDenied | Code::Unauthenticated | Code::InvalidArgument)
 }
 
 fn stop_polling(shared: &Shared, what: &str, status: &Status) {

@@ -38,13 +38,9 @@ pub(crate) async fn report<R: Rpc + Clone>(shared: &Shared, request: R) -> Resul
 
 fn is_transient(status: &Status) -> bool {
     match status.code {
-        Code::Unavailable
-        | Code::Internal
-        | Code::Unknown
-        | Code::Aborted
-        | Code::DataLoss
-        | Code::OutOfRange
-        | Code::DeadlineExceeded => true,
+        Code::Unavailable | Code::Internal | Code::Unknown | Code::Aborted | Code::DataLoss | Code::OutOfRange | Code::DeadlineExceeded => {
+            true
+        }
         Code::ResourceExhausted => !is_too_large(status),
         _ => false,
     }

@@ -63,8 +63,7 @@ impl Worker {
         } else {
             String::new()
         };
-        let shared =
-            Arc::new(Shared { service, options, sink, polling: CancellationToken::new(), abort: CancellationToken::new() });
+        let shared = Arc::new(Shared { service, options, sink, polling: CancellationToken::new(), abort: CancellationToken::new() });
         let (activity_inputs, inputs) = mpsc::unbounded_channel();
         let activities_done = CancellationToken::new();
         tokio::spawn(Activities::new(shared.clone(), activity_inputs.clone(), activities_done.clone()).run(inputs));
@@ -96,12 +95,12 @@ impl Worker {
     /// The answer to an activation. Never waits; unknown runs are ignored with a debug event.
     pub fn complete_workflow(&self, completion: WorkflowActivationCompletion) {
         // A closed channel is a stopped worker: nobody waits for the answer.
-        let _ = self.workflows.send(workflows::Input::Completion(completion));
+        let _ = self.workflows.send(workflows::Input::Completion(Box::new(completion)));
     }
 
     /// The outcome of an activity. Never waits.
     pub fn complete_activity(&self, completion: ActivityTaskCompletion) {
-        let _ = self.activities.send(activities::Input::Completion(completion));
+        let _ = self.activities.send(activities::Input::Completion(Box::new(completion)));
     }
 
     /// An activity's sign of life. Never waits; sent to the service no more often than the throttle interval.

@@ -43,9 +43,15 @@ pub(crate) enum Input {
     Task(Task, Option<Slot>),
     /// The same with all its pages, or none if they could not be fetched.
     Paged(Option<Task>, Option<Slot>),
-    Completion(WorkflowActivationCompletion),
-    History { run_id: String, events: Result<Vec<HistoryEvent>, Status> },
-    Completed { run_id: String, answer: Result<Box<RespondWorkflowTaskCompletedResponse>, Status> },
+    Completion(Box<WorkflowActivationCompletion>),
+    History {
+        run_id: String,
+        events: Result<Vec<HistoryEvent>, Status>,
+    },
+    Completed {
+        run_id: String,
+        answer: Result<Box<RespondWorkflowTaskCompletedResponse>, Status>,
+    },
     /// A report whose answer changes nothing has ended.
     Reported,
     Stop,
@@ -138,7 +144,7 @@ impl<M: Machine> Workflows<M> {
                     self.accept(task, slot);
                 }
             }
-            Input::Completion(completion) => self.handle_completion(completion),
+            Input::Completion(completion) => self.handle_completion(*completion),
             Input::History { run_id, events } => self.handle_history(&run_id, events),
             Input::Completed { run_id, answer } => self.handle_completed(&run_id, answer),
             Input::Reported => self.spawned -= 1,
@@ -173,15 +179,8 @@ impl<M: Machine> Workflows<M> {
         let run_id = execution.run_id.clone();
         if !self.entries.contains_key(&run_id) {
             let run = M::new(run_id.clone(), self.run_options.clone());
-            let entry = Entry {
-                run,
-                execution,
-                slot: None,
-                waiting: VecDeque::new(),
-                idle_since: None,
-                is_closed: false,
-                is_evicting: false,
-            };
+            let entry =
+                Entry { run, execution, slot: None, waiting: VecDeque::new(), idle_since: None, is_closed: false, is_evicting: false };
             self.entries.insert(run_id.clone(), entry);
             self.begin(&run_id, task, slot);
             self.trim();
@@ -295,6 +294,16 @@ impl<M: Machine> Workflows<M> {
         }
     }
 
+    /// Forgets a run of which the user's code has never heard: there is nobody to confirm its eviction.
+    fn abandon(&mut self, run_id: &str) {
+        while let Some(output) = self.entries.get_mut(run_id).and_then(|entry| entry.run.poll()) {
+            if let Output::Fail(request) = output {
+                self.fail(run_id, request);
+            }
+        }
+        self.forget(run_id);
+    }
+
     fn complete(&mut self, run_id: &str, mut request: Box<RespondWorkflowTaskCompletedRequest>) {
         let Some(entry) = self.entries.get_mut(run_id) else { return };
         entry.is_closed |= request.commands.iter().any(|command| ends_run(command.command_type()));
@@ -374,13 +383,13 @@ impl<M: Machine> Workflows<M> {
             Err(status) => {
                 let message = format!("the history of {} could not be fetched: {status}", name(&entry.execution));
                 self.shared.event(WARNING, message);
-                if entry.run.statistics().activations == 0 {
-                    // The user's code has never heard of this run: there is nobody to confirm an eviction.
-                    self.forget(run_id);
+                let is_unknown = entry.run.statistics().activations == 0;
+                entry.run.handle_evict(EvictionReason::TaskNotFound, &status.to_string());
+                self.mark_evicting(run_id);
+                if is_unknown {
+                    self.abandon(run_id);
                     return;
                 }
-                entry.run.handle_refused(&status.to_string());
-                self.mark_evicting(run_id);
             }
         }
         self.drive(run_id);

@@ -162,7 +162,9 @@ class DurableBackend(AsyncBackend):
 
     # -- forbidden: threads
 
-    run_sync_in_worker_thread = _forbidden_async("anyio.to_thread.run_sync()", "make the function an activity (a plain def runs in a thread)")
+    run_sync_in_worker_thread = _forbidden_async(
+        "anyio.to_thread.run_sync()", "make the function an activity (a plain def runs in a thread)"
+    )
     current_default_thread_limiter = _forbidden("anyio.to_thread.current_default_thread_limiter()")
     check_cancelled = _forbidden("anyio.from_thread.check_cancelled()", _FROM_THREAD)
     run_async_from_thread = _forbidden("anyio.from_thread.run()", _FROM_THREAD)
@@ -173,7 +175,9 @@ class DurableBackend(AsyncBackend):
 
     open_process = _forbidden_async("anyio.open_process() or anyio.run_process()")
     setup_process_pool_exit_at_shutdown = _forbidden("anyio.to_process.run_sync()")
-    open_signal_receiver = _forbidden("anyio.open_signal_receiver()", "a workflow receives workflow signals (workflow.signal), not the process's")
+    open_signal_receiver = _forbidden(
+        "anyio.open_signal_receiver()", "a workflow receives workflow signals (workflow.signal), not the process's"
+    )
 
     # -- forbidden: network
 

@@ -110,7 +110,7 @@ class Clock:
         changed = sorted(self._changed, key=lambda scope: scope.entry)
         self._changed.clear()
         for scope in changed:
-            if not scope.active or scope.effective and scope.cancel_called:
+            if not scope.active or scope.cancel_called:
                 continue
             deadline = scope.deadline
             if scope.timer is not None:

@@ -1,6 +1,6 @@
 """Ending coroutines and async generators that did not end by themselves: eviction, and the end of a run.
 
-Everything is closed on the host's thread, newest task first. `GeneratorExit` is thrown, and thrown again whenever the code awaits
+Everything is closed on the host's thread, newest task first. `GeneratorExit` is raised where the code waits, and again whenever it awaits
 something, a bounded number of times: code that swallows everything cannot be closed, and must not hang the worker either.
 """
 
@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
+from ._task import CLOSE
+
 if TYPE_CHECKING:
     from ._scheduler import Scheduler
     from ._task import Task
 
 CLOSE_ATTEMPTS = 50
-"""How often `GeneratorExit` is thrown into one coroutine. Honest clean-up awaits once or twice for each open block."""
+"""How often `GeneratorExit` is raised in one coroutine. Honest clean-up awaits once or twice for each open block."""
 
 MAX_CLOSED_TASKS = 10_000
 """How many tasks one closing deals with, those counted in that clean-up code starts meanwhile."""
@@ -49,10 +51,10 @@ class Generators:
 
 
 def exhaust(coro: Any, context: Any) -> bool:
-    """Throw `GeneratorExit` into `coro` until it ends; False if it would not."""
+    """Raise `GeneratorExit` in `coro` where it waits until it ends; False if it would not."""
     for _ in range(CLOSE_ATTEMPTS):
         try:
-            context.run(coro.throw, GeneratorExit())
+            context.run(coro.send, CLOSE)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # whatever it raises, it has ended, and nobody is left to hear it

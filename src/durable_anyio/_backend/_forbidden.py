@@ -39,7 +39,9 @@ def refuse_changes(call: str) -> None:
     """
     scheduler = LOCAL.scheduler
     if scheduler is not None and scheduler.read_only:
-        raise ForbiddenCallError(f"{call} is not possible in a query or an update validator: they may read the workflow's state, not change it")
+        raise ForbiddenCallError(
+            f"{call} is not possible in a query or an update validator: they may read the workflow's state, not change it"
+        )
 
 
 def foreign_trap(value: object, task_name: str) -> ForbiddenCallError:

@@ -27,7 +27,18 @@ Mode = Literal["try", "wait", "abandon"]
 class Operation(Generic[T]):
     """The waiting side of one durable operation. Any number of tasks may wait for it, before and after it is resolved."""
 
-    __slots__ = ("_answers_cancellation", "_error", "_mode", "_on_cancel", "_scheduler", "_value", "_waiters", "cancel_requested", "done", "name")
+    __slots__ = (
+        "_answers_cancellation",
+        "_error",
+        "_mode",
+        "_on_cancel",
+        "_scheduler",
+        "_value",
+        "_waiters",
+        "cancel_requested",
+        "done",
+        "name",
+    )
 
     _value: T
 

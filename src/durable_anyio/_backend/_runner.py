@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from anyio.abc import TestRunner as AbstractTestRunner
 
-from ._scheduler import Scheduler
+from ._scheduler import Scheduler, SwitchLimitError
 from ._task import Task, current_task, park
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ class VirtualRun:
             scheduler.run()
             if scheduler.poison is not None and not finished():
                 poison, scheduler.poison = scheduler.poison, None
-                if isinstance(poison, RuntimeError) and type(poison).__name__ == "SwitchLimitError":
+                if isinstance(poison, SwitchLimitError):
                     raise poison
                 continue
             if finished():
@@ -111,7 +111,7 @@ class TestRunner(AbstractTestRunner):
         self._run.scheduler.raise_exits = False
         self._main: Task | None = None
         self._job: Callable[[], Awaitable[Any]] | None = None
-        self._outcome: tuple[Any, BaseException | None] | None = None
+        self._outcomes: list[tuple[Any, BaseException | None]] = []
 
     def __exit__(self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None) -> None:
         self._run.scheduler.close()
@@ -126,24 +126,22 @@ class TestRunner(AbstractTestRunner):
                 continue
             job, self._job = self._job, None
             try:
-                self._outcome = (await job(), None)
+                self._outcomes.append((await job(), None))
             except BaseException as error:
                 if current_task().scheduler.closing:
                     raise
-                self._outcome = (None, error)
+                self._outcomes.append((None, error))
 
     def _call(self, func: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
         scheduler = self._run.scheduler
         self._job = lambda: func(*args, **kwargs)
-        self._outcome = None
+        self._outcomes.clear()
         if self._main is None:
             self._main = scheduler.spawn(self._serve, name="durable_anyio.test_runner", context=copy_context())
         else:
             scheduler.reschedule(self._main)
-        self._run.drive(lambda: self._outcome is not None)
-        assert self._outcome is not None
-        value, error = self._outcome
-        self._outcome = None
+        self._run.drive(lambda: bool(self._outcomes))
+        value, error = self._outcomes.pop()
         if error is not None:
             raise error
         result: T = value

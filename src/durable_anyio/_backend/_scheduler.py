@@ -210,11 +210,9 @@ class Scheduler:
         task.scheduled = False
         task.started = True
         self.current_task = task
+        coro, run = task.coro, task.context.run
         try:
-            if error is None:
-                trap = task.context.run(task.coro.send, value)
-            else:
-                trap = task.context.run(task.coro.throw, error)
+            trap = run(coro.send, value) if error is None else run(coro.throw, error)
         except StopIteration as stop:
             self.end_task(task, stop.value, None)
         except (KeyboardInterrupt, SystemExit) as exit_error:
@@ -275,4 +273,3 @@ def _in_run(scheduler: Scheduler, build: Callable[[], T]) -> T:
         return build()
     finally:
         LOCAL.scheduler = outer
-

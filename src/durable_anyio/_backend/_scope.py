@@ -26,8 +26,8 @@ class CancelScope(BaseCancelScope):
     """A durable cancel scope; AnyIO's contract."""
 
     __slots__ = (
-        "_called", "_caught", "_deadline", "_entered", "_number", "_reason", "_shield", "abandoned", "active", "armed_for", "children", "effective",
-        "entry", "parent", "scheduler", "tasks", "timer",
+        "_called", "_caught", "_deadline", "_entered", "_number", "_reason", "_shield", "abandoned", "active", "armed_for", "children",
+        "effective", "entry", "parent", "scheduler", "tasks", "timer",
     )  # fmt: skip
 
     def __new__(cls, *, deadline: float = math.inf, shield: bool = False) -> Self:

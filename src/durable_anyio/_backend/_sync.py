@@ -25,7 +25,7 @@ from anyio import Lock as BaseLock
 from anyio import Semaphore as BaseSemaphore
 
 from ._forbidden import ForbiddenCallError, poisoned, refuse_changes
-from ._task import LOCAL, DurableTaskInfo, Task, checkpoint_if_cancelled, current_task, park, shielded_checkpoint
+from ._task import LOCAL, DurableTaskInfo, Task, checkpoint, checkpoint_if_cancelled, current_task, park, shielded_checkpoint
 
 if TYPE_CHECKING:
     from typing import Self
@@ -43,12 +43,14 @@ def _running_scheduler() -> Scheduler:
 def _check_owner(scheduler: Scheduler, kind: str) -> None:
     """Refuse a primitive of another run.
 
-    Built at module level it is a proxy that binds to the first run that uses it; a second run, or a replay of the first, would then share it.
+    Built at module level it is a proxy that binds to the first run that uses it; a second run, or a replay of the first, would then
+    share it.
     """
     if LOCAL.scheduler is not scheduler:
         raise poisoned(
             ForbiddenCallError(
-                f"this {kind} belongs to another workflow run: build it inside the workflow (in __init__ or run), not at module or class level"
+                f"this {kind} belongs to another workflow run: build it inside the workflow (in __init__ or run), "
+                "not at module or class level"
             )
         )
 
@@ -105,8 +107,8 @@ class Event(BaseEvent):
     async def wait(self) -> None:
         _check_owner(self._scheduler, "Event")
         if self._flag:
-            await checkpoint_if_cancelled()
-            await shielded_checkpoint()
+            # A full checkpoint: what is cancelled while the others run is noticed here, not one wait later.
+            await checkpoint()
             return
         task = current_task()
         self._waiters[task] = None

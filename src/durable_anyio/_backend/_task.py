@@ -43,6 +43,9 @@ class _Trap:
 
 CHECKPOINT = _Trap("checkpoint")
 PARK = _Trap("park")
+CLOSE = _Trap("close")
+"""Sent into a waiting coroutine to end it. Throwing `GeneratorExit` from outside would not do: Python then closes the awaited coroutine
+instead of throwing into it, and clean-up code that awaits breaks off in the middle."""
 
 
 class Cancelled(BaseException):
@@ -166,7 +169,10 @@ class DurableTaskInfo(TaskInfo):
 
 @types.coroutine
 def _yield(trap: _Trap) -> Generator[_Trap, Any, Any]:
-    return (yield trap)
+    value = yield trap
+    if value is CLOSE:
+        raise GeneratorExit
+    return value
 
 
 def current_task() -> Task:

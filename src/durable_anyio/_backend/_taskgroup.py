@@ -157,7 +157,9 @@ class TaskGroup(BaseTaskGroup):
         self.add(handle._run_coro(), handle.name, copy_context() if context is None else context, inner=coro)
         return handle
 
-    async def start(self, func: Callable[..., Coroutine[Any, Any, T]], *args: object, name: object = None, return_handle: bool = False) -> Any:
+    async def start(
+        self, func: Callable[..., Coroutine[Any, Any, T]], *args: object, name: object = None, return_handle: bool = False
+    ) -> Any:
         self.check_active()
         self.pending_starts += 1
         waiting = TaskGroup()
@@ -190,7 +192,7 @@ class TaskGroup(BaseTaskGroup):
             if not return_handle:
                 return status.value
             assert handle is not None
-            handle._start_value = status.value  # type: ignore[misc]
+            handle._start_value = status.value
             return handle
         finally:
             self.pending_starts -= 1
@@ -239,12 +241,13 @@ class _TaskStatus(BaseTaskStatus[StartValue], Generic[StartValue]):
 
 
 def _call(func: Callable[..., Coroutine[Any, Any, T]], args: tuple[object, ...], status: BaseTaskStatus[Any]) -> Coroutine[Any, Any, T]:
-    coro = func(*args, task_status=status)
+    coro: Any = func(*args, task_status=status)
     if not isinstance(coro, Coroutine):
         prefix = f"{func.__module__}." if hasattr(func, "__module__") else ""
         name = getattr(func, "__qualname__", repr(func))
         raise TypeError(f"Expected {prefix}{name}() to return a coroutine, but the return value ({coro!r}) is not a coroutine object")
-    return coro
+    result: Coroutine[Any, Any, T] = coro
+    return result
 
 
 def _function_name(func: Callable[..., Any], name: object) -> str:

@@ -22,6 +22,7 @@ use temporalio_protos::{
 
 /// What a transition asks of the workflow around the machine.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "lives only between two calls; a box would cost an allocation a command")]
 pub(crate) enum Effect {
     /// The code must learn of this in the next activation.
     Job(Box<Job>),

@@ -93,7 +93,8 @@ mod tests {
         ];
         table::check(TABLE, &states, &inputs, |state, input| {
             let mut task = WorkflowTask { state, awaited_started_id: 3, started_id: 3, time: None };
-            let event = HistoryEvent { event_id: 3, event_type: input as i32, event_time: Some(Timestamp::default()), ..Default::default() };
+            let event_time = Some(Timestamp::default());
+            let event = HistoryEvent { event_id: 3, event_type: input as i32, event_time, ..Default::default() };
             let accepted = task.handle_event(event).is_ok();
             (accepted, task.state)
         });

@@ -1,5 +1,8 @@
 //! The pure state of the engine: no clock, no randomness, no file, no thread. Drivers pass `now`, ids and a [`Source`].
 
+// Fields the API calls deprecated are still part of what histories carry.
+#![allow(deprecated)]
+
 mod activity;
 mod command;
 mod filter;
@@ -17,5 +20,6 @@ mod workflow_task;
 mod world;
 
 pub use filter::{Filter, Value};
+pub use read::info;
 pub use run::{Run, RunKey};
 pub use world::{CallId, Env, Read, Source, World};

@@ -131,10 +131,10 @@ impl Run {
         let (last, first): (Vec<_>, Vec<_>) = std::mem::take(&mut self.record.buffered).into_iter().partition(moves_to_the_end);
         let mut starts = BTreeMap::new();
         for mut event in first.into_iter().chain(last) {
-            if let Some((scheduled, started)) = super::history::activity_ids(&mut event) {
-                if let Some(id) = starts.get(&scheduled) {
-                    *started = *id;
-                }
+            if let Some((scheduled, started)) = super::history::activity_ids(&mut event)
+                && let Some(id) = starts.get(&scheduled)
+            {
+                *started = *id;
             }
             let scheduled = match &event.attributes {
                 Some(Attributes::ActivityTaskStartedEventAttributes(attributes)) => Some(attributes.scheduled_event_id),

@@ -5,7 +5,6 @@ use prost_wkt_types::{Duration, Timestamp};
 pub type Nanos = i64;
 
 pub const SECOND: Nanos = 1_000_000_000;
-pub const MILLISECOND: Nanos = 1_000_000;
 
 pub fn timestamp(at: Nanos) -> Timestamp {
     Timestamp { seconds: at.div_euclid(SECOND), nanos: at.rem_euclid(SECOND) as i32 }

@@ -64,6 +64,7 @@ pub struct World {
     pub queries: BTreeMap<u64, Query>,
     pub next_query: u64,
     touched: BTreeSet<RunKey>,
+    dirty: BTreeSet<RunKey>,
     closed: VecDeque<RunKey>,
     busy: usize,
     replies: Vec<(CallId, Result<Response, Status>)>,
@@ -334,6 +335,9 @@ impl World {
             for key in &touched {
                 self.route_ready(env, *key);
                 self.file(*key);
+                if self.runs.get(key).is_some_and(|run| run.dirty) {
+                    self.dirty.insert(*key);
+                }
                 self.answer_watchers(env, *key);
             }
             for queue in std::mem::take(&mut self.hot) {
@@ -368,8 +372,18 @@ impl World {
         std::mem::take(&mut self.reads)
     }
 
-    pub fn has_replies(&self) -> bool {
-        !self.replies.is_empty() || !self.reads.is_empty()
+    pub fn replies_mut(&mut self) -> &mut [(CallId, Result<Response, Status>)] {
+        &mut self.replies
+    }
+
+    /// The runs that need a transaction.
+    pub fn take_dirty(&mut self) -> BTreeSet<RunKey> {
+        std::mem::take(&mut self.dirty)
+    }
+
+    /// Whether nothing is left to route or match.
+    pub fn is_settled(&self) -> bool {
+        self.touched.is_empty() && self.hot.is_empty()
     }
 
     pub fn next_workflow_deadline(&self) -> Option<Nanos> {

@@ -7,7 +7,8 @@ use temporalio_protos::{
     coresdk::{
         ActivityHeartbeat, ActivityTaskCompletion,
         activity_result::{
-            ActivityExecutionResult, Cancellation, Failure as Failed, Success, WillCompleteAsync, activity_execution_result::Status as Outcome,
+            ActivityExecutionResult, Cancellation, Failure as Failed, Success, WillCompleteAsync,
+            activity_execution_result::Status as Outcome,
         },
         activity_task::{ActivityCancelReason, ActivityTask, activity_task::Variant},
     },

@@ -135,9 +135,11 @@ fn default_answer(request: &Request) -> Response {
         Request::RespondActivityTaskFailed(_) => api::RespondActivityTaskFailedResponse::default().into(),
         Request::RespondActivityTaskCanceled(_) => api::RespondActivityTaskCanceledResponse::default().into(),
         Request::ShutdownWorker(_) => api::ShutdownWorkerResponse::default().into(),
-        Request::GetWorkflowExecutionHistory(_) => {
-            api::GetWorkflowExecutionHistoryResponse { history: Some(History { events: vec![super::workflows::event(1)] }), ..Default::default() }.into()
+        Request::GetWorkflowExecutionHistory(_) => api::GetWorkflowExecutionHistoryResponse {
+            history: Some(History { events: vec![super::workflows::event(1)] }),
+            ..Default::default()
         }
+        .into(),
         other => panic!("{} is not in the script", other.name()),
     }
 }

@@ -13,7 +13,8 @@ use temporalio_protos::{
         history::v1::{History, HistoryEvent},
         query::v1::WorkflowQuery,
         workflowservice::v1::{
-            PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse, RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse,
+            GetWorkflowExecutionHistoryRequest, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse,
+            RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse,
         },
     },
 };
@@ -238,5 +239,15 @@ async fn a_lost_connection_is_told_once_and_a_refusal_is_fatal() {
     let events = bench.sink.events.lock().unwrap().clone();
     assert_eq!(events.iter().filter(|event| event.fatal).count(), 1, "{events:?}");
     assert_eq!(bench.service.open_polls(), 0);
+    assert!(bench.stop().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_without_a_history_is_forgotten_before_anybody_heard_of_it() {
+    let mut bench = bench(10);
+    bench.service.answer::<GetWorkflowExecutionHistoryRequest>(Err(Status::new(Code::NotFound, "no such run")));
+    bench.service.offer(task("a", "waits", 4));
+    assert!(none_within(&mut bench.items.activations, Duration::from_secs(5)).await);
+    assert!(bench.sink.has_event("no such run"));
     assert!(bench.stop().await.is_empty());
 }

@@ -1,0 +1,249 @@
+//! The writer thread: takes what is waiting, applies it, commits once, and only then answers.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, atomic::{AtomicI64, Ordering}},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use durable_client::{Code, Request, Response, Status};
+use temporalio_protos::temporal::api::workflowservice::v1 as api;
+use tokio::sync::oneshot;
+
+use crate::{
+    state::{CallId, Env, World, time::Nanos},
+    store::Store,
+};
+
+/// Requests applied and committed together.
+const MAX_BATCH: usize = 1024;
+/// The longest pause without a look at the clocks: the wall clock may be set.
+const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// How long time skipping waits for a worker that is between two polls.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
+pub type Sender = oneshot::Sender<Result<Response, Status>>;
+
+pub enum Message {
+    Call(CallId, Request, Sender),
+    Gone(CallId),
+    Advance(Duration, oneshot::Sender<()>),
+    Stop,
+}
+
+/// What handles read without asking the thread.
+#[derive(Default)]
+pub struct Shown {
+    pub now: AtomicI64,
+    /// Why the engine stopped by itself.
+    pub reason: Mutex<Option<String>>,
+}
+
+pub struct Host {
+    store: Store,
+    world: World,
+    receiver: Receiver<Message>,
+    senders: HashMap<CallId, Sender>,
+    advances: Vec<(Nanos, oneshot::Sender<()>)>,
+    shown: Arc<Shown>,
+    time_skipping: bool,
+    offset: Nanos,
+    last: Nanos,
+    started: Instant,
+}
+
+fn new_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+/// The wall clock.
+pub fn wall() -> Nanos {
+    SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|since| Nanos::try_from(since.as_nanos()).ok()).unwrap_or(0)
+}
+
+fn nanos(duration: Duration) -> Nanos {
+    Nanos::try_from(duration.as_nanos()).unwrap_or(Nanos::MAX / 4)
+}
+
+impl Host {
+    /// Takes the stored runs into memory; work of an earlier process is rescheduled here.
+    pub fn new(mut store: Store, namespace: String, time_skipping: bool, receiver: Receiver<Message>, shown: Arc<Shown>) -> Result<Host, Status> {
+        let (epoch, next_key) = store.boot().map_err(|error| Status::new(Code::Unavailable, error.to_string()))?;
+        let mut world = World::new(namespace, epoch, next_key);
+        let now = wall();
+        for run in store.open_runs()? {
+            world.adopt(run, now, true);
+        }
+        shown.now.store(now, Ordering::Relaxed);
+        Ok(Host {
+            store, world, receiver, senders: HashMap::new(), advances: Vec::new(), shown, time_skipping, offset: 0, last: now, started: Instant::now(),
+        })
+    }
+
+    pub fn run(mut self) {
+        if let Err(reason) = self.serve() {
+            *self.shown.reason.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(reason);
+        }
+    }
+
+    fn tick(&mut self) {
+        self.last = self.last.max(wall().saturating_add(self.offset));
+        self.shown.now.store(self.last, Ordering::Relaxed);
+    }
+
+    fn mono(&self) -> Nanos {
+        nanos(self.started.elapsed())
+    }
+
+    fn serve(&mut self) -> Result<(), String> {
+        self.turn(Vec::new())?;
+        loop {
+            let first = match self.receiver.recv_timeout(self.pause()) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            };
+            let mut calls = Vec::new();
+            let mut stop = false;
+            let batch: Vec<Message> = first.into_iter().chain(self.receiver.try_iter().take(MAX_BATCH)).collect();
+            self.tick();
+            for message in batch {
+                match message {
+                    Message::Call(id, request, sender) => {
+                        self.senders.insert(id, sender);
+                        calls.push((id, request));
+                    }
+                    Message::Gone(id) => {
+                        // A call and its end may have come in one batch.
+                        calls.retain(|(call, _)| *call != id);
+                        self.world.gone(id);
+                        self.senders.remove(&id);
+                    }
+                    Message::Advance(by, sender) => self.advances.push((self.last.saturating_add(nanos(by)), sender)),
+                    Message::Stop => stop = true,
+                }
+            }
+            self.turn(calls)?;
+            if stop {
+                return Ok(());
+            }
+        }
+    }
+
+    /// How long there is nothing to do.
+    fn pause(&self) -> Duration {
+        let mono = self.mono();
+        let now = wall().saturating_add(self.offset).max(self.last);
+        let workflow = self.world.next_workflow_deadline().map(|at| at - now);
+        let wait = self.world.next_wait().map(|at| at - mono);
+        let next = workflow.into_iter().chain(wait).min().unwrap_or(Nanos::MAX).max(0).cast_unsigned();
+        let pause = Duration::from_nanos(next).min(MAX_PAUSE);
+        let skips = self.time_skipping && (!self.advances.is_empty() || self.world.has_waiting_client());
+        if skips { pause.min(BUSY_PAUSE) } else { pause }
+    }
+
+    /// Applies, commits, answers; then jumps while time skipping may.
+    fn turn(&mut self, calls: Vec<(CallId, Request)>) -> Result<(), String> {
+        let mut calls = Some(calls);
+        loop {
+            let (now, mono) = (self.last, self.mono());
+            let env = Env { now, mono, source: &self.store, new_id: &new_id };
+            self.world.handle_time(&env);
+            for (id, request) in calls.take().unwrap_or_default() {
+                self.world.handle(&env, id, request);
+            }
+            self.world.settle(&env);
+            self.commit()?;
+            self.answer();
+            if !self.skip() && self.world.is_settled() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn commit(&mut self) -> Result<(), String> {
+        let keys = self.world.take_dirty();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let world = &self.world;
+        match self.store.commit(keys.iter().filter_map(|key| world.runs.get(key))) {
+            Ok(()) => {
+                for key in keys {
+                    if let Some(run) = self.world.runs.get_mut(&key) {
+                        run.mark_stored();
+                    }
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let reason = format!("the database cannot be written: {error}");
+                let full = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
+                for (_, answer) in self.world.replies_mut() {
+                    *answer = match answer {
+                        Ok(Response::PollWorkflowTaskQueue(_)) => Ok(api::PollWorkflowTaskQueueResponse::default().into()),
+                        Ok(Response::PollActivityTaskQueue(_)) => Ok(api::PollActivityTaskQueueResponse::default().into()),
+                        _ => Err(Status::new(if full { Code::ResourceExhausted } else { Code::Unavailable }, reason.clone())),
+                    };
+                }
+                if !full {
+                    self.answer();
+                    return Err(reason);
+                }
+                for key in keys {
+                    self.world.forget(key);
+                    match self.store.by_key(key) {
+                        Ok(Some(run)) => self.world.adopt(run, self.last, true),
+                        Ok(None) => {}
+                        Err(status) => return Err(status.message),
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn answer(&mut self) {
+        for (call, read) in self.world.take_reads() {
+            let answer = self.store.read(read);
+            self.world.reply(call, answer);
+        }
+        for (call, answer) in self.world.take_replies() {
+            let undelivered = match self.senders.remove(&call) {
+                Some(sender) => sender.send(answer).err(),
+                None => Some(answer),
+            };
+            if let Some(Ok(response)) = undelivered {
+                self.world.undelivered(response);
+            }
+        }
+    }
+
+    /// Moves workflow time to the next deadline, when somebody waits for it and nobody works.
+    fn skip(&mut self) -> bool {
+        if !self.time_skipping {
+            return false;
+        }
+        let last = self.last;
+        let mut reached = Vec::new();
+        for (target, sender) in std::mem::take(&mut self.advances) {
+            if target <= last { reached.push(sender) } else { self.advances.push((target, sender)) }
+        }
+        for sender in reached {
+            let _ = sender.send(());
+        }
+        if (self.advances.is_empty() && !self.world.has_waiting_client()) || self.world.is_busy(self.mono()) {
+            return false;
+        }
+        let target = self.advances.iter().map(|(target, _)| *target).min();
+        let Some(next) = self.world.next_workflow_deadline().into_iter().chain(target).min() else { return false };
+        if next <= last {
+            return false;
+        }
+        self.offset = self.offset.saturating_add(next - last);
+        self.last = next;
+        self.shown.now.store(next, Ordering::Relaxed);
+        true
+    }
+}

@@ -1,0 +1,326 @@
+//! Calls that only read: histories, descriptions, lists.
+
+use durable_client::{Code, Response, Status};
+use prost::Message;
+use temporalio_protos::temporal::api::{
+    common::v1::{Payload, SearchAttributes, WorkflowExecution},
+    enums::v1::{HistoryEventFilterType, NamespaceState, PendingActivityState, PendingWorkflowTaskState, TaskQueueType},
+    history::v1::{History, HistoryEvent},
+    namespace::v1::{NamespaceConfig, NamespaceInfo},
+    taskqueue::v1::{PollerInfo, TaskQueueStats, TaskQueueStatus},
+    workflow::v1::{PendingActivityInfo, PendingWorkflowTaskInfo, WorkflowExecutionConfig, WorkflowExecutionExtendedInfo, WorkflowExecutionInfo},
+    workflowservice::v1 as api,
+};
+
+use super::{
+    filter::Filter,
+    history::is_close,
+    limit::{MAX_PAGE_BYTES, invalid},
+    matching::{Kind, LISTED},
+    record::{ActivityRecord, HistoryToken, RunRecord},
+    run::{Run, RunKey},
+    time::{Nanos, SECOND, duration, length, timestamp},
+    world::{Answer, CallId, Env, Read, Waiting, World},
+};
+
+/// The server's long poll of a history.
+const HISTORY_WAIT: Nanos = 20 * SECOND;
+const DEFAULT_PAGE: usize = 1000;
+pub const SERVER_VERSION: &str = "1.32.0-durable-anyio";
+
+/// A reader that waits for events.
+#[derive(Clone, Debug)]
+pub struct HistoryWait {
+    from: i64,
+    close_only: bool,
+    page: usize,
+}
+
+pub fn page_token(run: &Run, next: i64, end: i64) -> Vec<u8> {
+    HistoryToken { run_id: run.record.run_id.clone(), next_event_id: next, end_event_id: end }.encode_to_vec()
+}
+
+pub fn system_info() -> api::GetSystemInfoResponse {
+    api::GetSystemInfoResponse {
+        server_version: SERVER_VERSION.into(),
+        capabilities: Some(api::get_system_info_response::Capabilities {
+            signal_and_query_header: true, internal_error_differentiation: true, activity_failure_include_heartbeat: true,
+            encoded_failure_attributes: true, sdk_metadata: true, ..Default::default()
+        }),
+    }
+}
+
+pub fn cluster_info() -> api::GetClusterInfoResponse {
+    api::GetClusterInfoResponse {
+        server_version: SERVER_VERSION.into(), cluster_name: "embedded".into(), history_shard_count: 1, persistence_store: "sqlite".into(),
+        visibility_store: "sqlite".into(), ..Default::default()
+    }
+}
+
+/// What lists and descriptions say of a run.
+pub fn info(record: &RunRecord) -> WorkflowExecutionInfo {
+    let empty = Default::default();
+    let started = record.started.as_ref().unwrap_or(&empty);
+    let closed = record.close_time > 0;
+    let mut search_attributes = started.search_attributes.clone();
+    if !record.task_problem_cause.is_empty() {
+        let category = if record.task_problem_cause.starts_with("WorkflowTaskTimedOut") { "category=WorkflowTaskTimedOut" } else { "category=WorkflowTaskFailed" };
+        let words = [category.to_owned(), format!("cause={}", record.task_problem_cause), format!("message={}", record.task_problem)];
+        let quoted: Vec<String> = words.iter().map(|word| format!("\"{}\"", word.escape_default())).collect();
+        let metadata = [("encoding".to_owned(), b"json/plain".to_vec()), ("type".to_owned(), b"KeywordList".to_vec())].into();
+        search_attributes.get_or_insert_with(SearchAttributes::default).indexed_fields.insert(
+            "TemporalReportedProblems".into(), Payload { metadata, data: format!("[{}]", quoted.join(",")).into_bytes(), ..Default::default() });
+    }
+    WorkflowExecutionInfo {
+        execution: Some(WorkflowExecution { workflow_id: record.workflow_id.clone(), run_id: record.run_id.clone() }),
+        r#type: started.workflow_type.clone(),
+        start_time: Some(timestamp(record.start_time)),
+        close_time: closed.then(|| timestamp(record.close_time)),
+        status: record.status,
+        history_length: record.next_event_id - 1,
+        execution_time: Some(timestamp(record.start_time + length(&started.first_workflow_task_backoff))),
+        memo: started.memo.clone(),
+        search_attributes,
+        task_queue: started.task_queue.as_ref().map_or(String::new(), |queue| queue.name.clone()),
+        state_transition_count: record.transitions,
+        history_size_bytes: record.history_bytes,
+        execution_duration: closed.then(|| duration(record.close_time - record.start_time)),
+        root_execution: Some(WorkflowExecution { workflow_id: record.workflow_id.clone(), run_id: started.first_execution_run_id.clone() }),
+        first_run_id: started.first_execution_run_id.clone(),
+        ..Default::default()
+    }
+}
+
+fn pending(activity: &ActivityRecord) -> PendingActivityInfo {
+    let command = activity.command.clone().unwrap_or_default();
+    let started = activity.started_time > 0;
+    let state = match (started, activity.cancel_requested) {
+        (_, true) => PendingActivityState::CancelRequested,
+        (true, false) => PendingActivityState::Started,
+        (false, false) => PendingActivityState::Scheduled,
+    };
+    let close = length(&command.schedule_to_close_timeout);
+    PendingActivityInfo {
+        activity_id: command.activity_id,
+        activity_type: command.activity_type,
+        state: state as i32,
+        heartbeat_details: activity.heartbeat_details.clone(),
+        last_heartbeat_time: (activity.heartbeat_time > 0).then(|| timestamp(activity.heartbeat_time)),
+        last_started_time: started.then(|| timestamp(activity.started_time)),
+        attempt: activity.attempt,
+        maximum_attempts: command.retry_policy.as_ref().map_or(0, |policy| policy.maximum_attempts),
+        scheduled_time: (!started).then(|| timestamp(activity.attempt_time)),
+        expiration_time: (close > 0).then(|| timestamp(activity.scheduled_time + close)),
+        last_failure: activity.last_failure.clone(),
+        last_worker_identity: activity.last_identity.clone(),
+        last_attempt_complete_time: (activity.last_attempt_complete_time > 0).then(|| timestamp(activity.last_attempt_complete_time)),
+        next_attempt_schedule_time: (!started && !activity.queued).then(|| timestamp(activity.attempt_time)),
+        ..Default::default()
+    }
+}
+
+impl World {
+    /// Events `from..end` of a run, at most `count` and a page's bytes; and the id after the last of them.
+    pub fn events_page(&self, env: &Env, run: &Run, from: i64, end: i64, count: usize) -> Result<(Vec<HistoryEvent>, i64), Status> {
+        let end = end.min(from.saturating_add(i64::try_from(count).unwrap_or(i64::MAX)));
+        let mut events = Vec::new();
+        let (mut bytes, mut next) = (0, from);
+        let older = if from < run.tail_first { env.source.events(run.key, from, end.min(run.tail_first))? } else { Vec::new() };
+        let skip = (from.max(run.tail_first) - run.tail_first) as usize;
+        for event in older.into_iter().map(std::borrow::Cow::Owned).chain(run.tail.iter().skip(skip).map(std::borrow::Cow::Borrowed)) {
+            if event.event_id >= end {
+                break;
+            }
+            if event.event_id != next {
+                return Err(Status::new(Code::DataLoss, format!("event {next} of run {} is missing", run.record.run_id)));
+            }
+            bytes += event.encoded_len();
+            if bytes > MAX_PAGE_BYTES && !events.is_empty() {
+                break;
+            }
+            next += 1;
+            events.push(event.into_owned());
+        }
+        Ok((events, next))
+    }
+
+    pub fn get_history(&mut self, env: &Env, call: CallId, request: api::GetWorkflowExecutionHistoryRequest) -> Answer {
+        self.check_namespace(&request.namespace)?;
+        let close_only = request.history_event_filter_type() == HistoryEventFilterType::CloseEvent;
+        let mut execution = request.execution.unwrap_or_default();
+        let mut token = HistoryToken::default();
+        if !request.next_page_token.is_empty() {
+            token = HistoryToken::decode(request.next_page_token.as_slice()).map_err(|_| invalid("Invalid NextPageToken."))?;
+            execution.run_id = token.run_id.clone();
+        }
+        let key = self.find(env, &Some(execution))?;
+        let page = usize::try_from(request.maximum_page_size).ok().filter(|size| *size > 0).unwrap_or(DEFAULT_PAGE);
+        let from = token.next_event_id.max(1);
+        if token.end_event_id > 0 {
+            return self.task_page(env, key, from, token.end_event_id).map(Some);
+        }
+        let wait = HistoryWait { from, close_only, page };
+        if let Some(response) = self.history_page(env, key, &wait, request.wait_new_event)? {
+            return Ok(Some(response));
+        }
+        self.watchers.entry(key).or_default().push(call);
+        self.wait(call, env.mono + HISTORY_WAIT, Waiting::History(key, wait));
+        Ok(None)
+    }
+
+    /// The next page of a workflow task's history; the last one ends with the task's transient events.
+    fn task_page(&self, env: &Env, key: RunKey, from: i64, end: i64) -> Result<Response, Status> {
+        let Some(run) = self.runs.get(&key) else { return Err(Status::new(Code::NotFound, "the run has gone")) };
+        let (mut events, next) = self.events_page(env, run, from, end, usize::MAX)?;
+        let next_page_token = if next < end { page_token(run, next, end) } else { Vec::new() };
+        if next_page_token.is_empty() && run.record.next_event_id == end {
+            events.extend(run.transient_events());
+        }
+        Ok(api::GetWorkflowExecutionHistoryResponse { history: Some(History { events }), next_page_token, ..Default::default() }.into())
+    }
+
+    /// A reader's page, or `None` when it has to wait.
+    fn history_page(&self, env: &Env, key: RunKey, wait: &HistoryWait, waits: bool) -> Result<Option<Response>, Status> {
+        let Some(run) = self.runs.get(&key) else { return Err(Status::new(Code::NotFound, "the run has gone")) };
+        let end = run.record.next_event_id;
+        let (mut events, mut next_page_token) = (Vec::new(), Vec::new());
+        if wait.close_only {
+            if run.is_open() && waits {
+                return Ok(None);
+            }
+            events = self.events_page(env, run, end - 1, end, 1)?.0;
+            events.retain(|event| !waits || is_close(event));
+        } else {
+            if wait.from >= end && run.is_open() && waits {
+                return Ok(None);
+            }
+            if wait.from < end {
+                let (page, next) = self.events_page(env, run, wait.from, end, wait.page)?;
+                events = page;
+                if next < end || (run.is_open() && waits) {
+                    next_page_token = page_token(run, next, 0);
+                }
+            }
+        }
+        Ok(Some(api::GetWorkflowExecutionHistoryResponse { history: Some(History { events }), next_page_token, ..Default::default() }.into()))
+    }
+
+    pub fn answer_watchers(&mut self, env: &Env, key: RunKey) {
+        let Some(calls) = self.watchers.remove(&key) else { return };
+        let mut left = Vec::new();
+        for call in calls {
+            let Some(Waiting::History(_, wait)) = self.waiting.get(&call) else { continue };
+            match self.history_page(env, key, wait, true) {
+                Ok(None) => left.push(call),
+                Ok(Some(response)) => {
+                    self.waiting.remove(&call);
+                    self.reply(call, Ok(response));
+                }
+                Err(status) => {
+                    self.waiting.remove(&call);
+                    self.reply(call, Err(status));
+                }
+            }
+        }
+        if !left.is_empty() {
+            self.watchers.insert(key, left);
+        }
+    }
+
+    /// What a reader gets whose wait is over: nothing, and the token to ask again.
+    pub fn empty_page(&self, key: RunKey, wait: &HistoryWait) -> api::GetWorkflowExecutionHistoryResponse {
+        let next_page_token = self.runs.get(&key).map(|run| page_token(run, wait.from, 0)).unwrap_or_default();
+        api::GetWorkflowExecutionHistoryResponse { history: Some(History::default()), next_page_token, ..Default::default() }
+    }
+
+    pub fn describe_namespace(&self, request: api::DescribeNamespaceRequest) -> Answer {
+        self.check_namespace(&request.namespace)?;
+        Ok(Some(api::DescribeNamespaceResponse {
+            namespace_info: Some(NamespaceInfo { name: self.namespace.clone(), state: NamespaceState::Registered as i32, id: self.namespace.clone(), ..Default::default() }),
+            config: Some(NamespaceConfig::default()),
+            ..Default::default()
+        }.into()))
+    }
+
+    pub fn describe(&mut self, env: &Env, request: api::DescribeWorkflowExecutionRequest) -> Answer {
+        self.check_namespace(&request.namespace)?;
+        let key = self.find(env, &request.execution)?;
+        let Some(run) = self.runs.get(&key) else { return Err(Status::new(Code::NotFound, "the run has gone")) };
+        let started = run.started();
+        let time = |at: Nanos| (at > 0).then(|| timestamp(at));
+        let state = |started: bool| if started { PendingWorkflowTaskState::Started } else { PendingWorkflowTaskState::Scheduled };
+        Ok(Some(api::DescribeWorkflowExecutionResponse {
+            execution_config: Some(WorkflowExecutionConfig {
+                task_queue: started.task_queue.clone(),
+                workflow_execution_timeout: started.workflow_execution_timeout,
+                workflow_run_timeout: started.workflow_run_timeout,
+                default_workflow_task_timeout: started.workflow_task_timeout,
+                user_metadata: run.record.user_metadata.clone(),
+            }),
+            workflow_execution_info: Some(info(&run.record)),
+            pending_activities: run.activities.values().map(pending).collect(),
+            pending_workflow_task: run.record.task.as_ref().map(|task| PendingWorkflowTaskInfo {
+                state: state(task.is_started()) as i32,
+                scheduled_time: time(task.scheduled_time),
+                original_scheduled_time: time(task.original_scheduled_time),
+                started_time: time(task.started_time),
+                attempt: task.attempt.max(run.record.task_failures + 1),
+            }),
+            workflow_extended_info: Some(WorkflowExecutionExtendedInfo {
+                execution_expiration_time: time(run.record.execution_deadline),
+                run_expiration_time: time(run.record.run_deadline),
+                cancel_requested: run.record.cancel_requested,
+                original_start_time: time(run.record.start_time),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }.into()))
+    }
+
+    pub fn list(&mut self, call: CallId, request: api::ListWorkflowExecutionsRequest) -> Answer {
+        self.check_namespace(&request.namespace)?;
+        let filter = Filter::parse(&request.query).map_err(invalid)?;
+        let before = match request.next_page_token.as_slice() {
+            [] => None,
+            token => match <[u8; 16]>::try_from(token) {
+                Ok(bytes) => {
+                    let number = u128::from_be_bytes(bytes);
+                    Some(((number >> 64) as i64, number as i64))
+                }
+                Err(_) => return Err(invalid("Invalid NextPageToken.")),
+            },
+        };
+        let page_size = usize::try_from(request.page_size).ok().filter(|size| *size > 0).unwrap_or(DEFAULT_PAGE).min(DEFAULT_PAGE);
+        self.read_later(call, Read::List { filter, page_size, before });
+        Ok(None)
+    }
+
+    pub fn count(&mut self, call: CallId, request: api::CountWorkflowExecutionsRequest) -> Answer {
+        self.check_namespace(&request.namespace)?;
+        let filter = Filter::parse(&request.query).map_err(invalid)?;
+        self.read_later(call, Read::Count(filter));
+        Ok(None)
+    }
+
+    pub fn describe_task_queue(&mut self, env: &Env, request: api::DescribeTaskQueueRequest) -> Answer {
+        self.check_namespace(&request.namespace)?;
+        let kind = if request.task_queue_type() == TaskQueueType::Activity { Kind::Activity } else { Kind::Workflow };
+        let name = request.task_queue.map(|queue| queue.name).unwrap_or_default();
+        super::limit::check_id("TaskQueue", &name)?;
+        let key = (kind, name);
+        let Some(queue) = self.queues.get(&key) else { return Ok(Some(api::DescribeTaskQueueResponse::default().into())) };
+        let backlog = queue.tasks.iter().filter(|task| self.is_waiting(&key, task)).count() as i64;
+        let mut pollers: Vec<PollerInfo> = queue.seen.iter().filter(|(_, at)| env.mono - **at < LISTED).map(|(identity, at)| PollerInfo {
+            last_access_time: Some(timestamp(env.now - (env.mono - at))), identity: identity.clone(), rate_per_second: 100_000.0, ..Default::default()
+        }).collect();
+        pollers.sort_by(|a, b| a.identity.cmp(&b.identity));
+        #[allow(deprecated)]
+        let response = api::DescribeTaskQueueResponse {
+            pollers,
+            stats: Some(TaskQueueStats { approximate_backlog_count: backlog, ..Default::default() }),
+            task_queue_status: request.include_task_queue_status.then(|| TaskQueueStatus { backlog_count_hint: backlog, ..Default::default() }),
+            ..Default::default()
+        };
+        Ok(Some(response.into()))
+    }
+}

@@ -1,0 +1,481 @@
+//! Tasks on their way to workers and back: polls, matching, and the workers' answers.
+
+use durable_client::{Code, Response, Status};
+use prost::Message;
+use temporalio_protos::temporal::api::{
+    common::v1::WorkflowExecution,
+    enums::v1::{QueryResultType, RetryState, WorkflowExecutionStatus, WorkflowTaskFailedCause as Cause},
+    failure::v1::{Failure, ServerFailureInfo, failure::FailureInfo},
+    history::v1::{History, TimerFiredEventAttributes, WorkflowExecutionTimedOutEventAttributes, WorkflowTaskCompletedEventAttributes, history_event::Attributes},
+    taskqueue::v1::TaskQueue,
+    workflowservice::v1 as api,
+};
+
+use super::{
+    activity::End,
+    limit::{MAX_BLOB_BYTES, check_id, invalid},
+    matching::{Kind, LISTED, QueueKey, Task},
+    record::TaskToken,
+    run::{Ready, Run, RunKey},
+    time::{Nanos, SECOND, length, timestamp},
+    world::{Answer, Env, Waiting, World},
+};
+
+/// The server's long poll.
+const POLL: Nanos = 60 * SECOND;
+
+/// What is due in one run, in the order of the moments.
+pub fn handle_deadlines(run: &mut Run, now: Nanos) {
+    // Each turn removes or moves one deadline; the bound is a guard against a deadline that stays.
+    for _ in 0..100_000 {
+        if run.next_deadline().is_none_or(|at| at > now) {
+            return;
+        }
+        let over = |at: Nanos| at > 0 && at <= now;
+        if over(run.record.run_deadline) || over(run.record.execution_deadline) {
+            run.force_close(now);
+            run.add(now, Attributes::WorkflowExecutionTimedOutEventAttributes(WorkflowExecutionTimedOutEventAttributes {
+                retry_state: RetryState::RetryPolicyNotSet as i32, ..Default::default()
+            }));
+            run.close(now, WorkflowExecutionStatus::TimedOut);
+        } else if over(run.record.first_task_time) {
+            run.record.first_task_time = 0;
+            run.schedule_task(now);
+        } else if let Some((_, started_event_id, timer_id)) =
+            run.record.timers.iter().map(|(id, timer)| (timer.fire_time, timer.started_event_id, id.clone())).filter(|(at, ..)| *at <= now).min()
+        {
+            run.record.timers.remove(&timer_id);
+            run.add_outside(now, Attributes::TimerFiredEventAttributes(TimerFiredEventAttributes { timer_id, started_event_id }));
+            run.schedule_task(now);
+        } else if let Some((_, id, deadline)) = run
+            .activities
+            .values()
+            .filter_map(|activity| super::activity::next_deadline(activity).map(|(at, deadline)| (at, activity.scheduled_event_id, deadline)))
+            .filter(|(at, ..)| *at <= now)
+            .min_by_key(|(at, id, _)| (*at, *id))
+        {
+            run.handle_activity_deadline(now, id, deadline);
+        } else {
+            run.handle_task_deadline(now);
+        }
+    }
+}
+
+fn task_gone() -> Status {
+    Status::new(Code::NotFound, "Workflow task not found.")
+}
+
+fn activity_gone() -> Status {
+    Status::new(Code::NotFound, "invalid activityID or activity already timed out or invoking workflow is completed")
+}
+
+fn decode(token: &[u8]) -> Result<TaskToken, Status> {
+    if token.is_empty() {
+        return Err(invalid("Task token not set on request."));
+    }
+    TaskToken::decode(token).map_err(|_| invalid("Invalid TaskToken."))
+}
+
+impl World {
+    pub fn poll(&mut self, env: &Env, call: u64, kind: Kind, namespace: &str, queue: Option<TaskQueue>, identity: String) -> Answer {
+        self.check_namespace(namespace)?;
+        let name = queue.map(|queue| queue.name).unwrap_or_default();
+        check_id("TaskQueue", &name)?;
+        let key = (kind, name);
+        let queue = self.queues.entry(key.clone()).or_default();
+        queue.seen.retain(|_, at| env.mono - *at < LISTED);
+        queue.seen.insert(identity.clone(), env.mono);
+        queue.pollers.push_back(call);
+        self.wait(call, env.mono + POLL, Waiting::Poll(key.clone(), identity));
+        self.heat(key);
+        Ok(None)
+    }
+
+    /// Puts what became ready in a run on its queue.
+    pub fn route_ready(&mut self, env: &Env, key: RunKey) {
+        let Some(run) = self.runs.get_mut(&key) else { return };
+        for ready in std::mem::take(&mut run.ready) {
+            let Some(run) = self.runs.get_mut(&key) else { return };
+            match ready {
+                Ready::WorkflowTask => {
+                    let sticky = (Kind::Workflow, run.record.sticky_queue.clone());
+                    let is_sticky = run.record.task.as_ref().is_some_and(|task| task.sticky);
+                    let alive = is_sticky && self.queues.get(&sticky).is_some_and(|queue| queue.has_worker(env.mono));
+                    if is_sticky && !alive {
+                        run.clear_sticky();
+                    }
+                    let queue = if alive { sticky } else { (Kind::Workflow, run.task_queue().to_owned()) };
+                    self.enqueue(queue, Task::Workflow(key), false);
+                }
+                Ready::Activity(id) => {
+                    let name = run.activities.get(&id).and_then(|activity| activity.command.as_ref()?.task_queue.as_ref()).map(|queue| queue.name.clone());
+                    if let Some(name) = name {
+                        self.enqueue((Kind::Activity, name), Task::Activity(key, id), false);
+                    }
+                }
+            }
+        }
+        self.route_queries(env, key);
+    }
+
+    /// Whether an entry of a queue still stands for waiting work.
+    pub fn is_waiting(&self, queue: &QueueKey, task: &Task) -> bool {
+        match task {
+            Task::Workflow(key) => self.runs.get(key).is_some_and(|run| {
+                let expected = |task: &super::record::TaskRecord| if task.sticky { run.record.sticky_queue == queue.1 } else { run.task_queue() == queue.1 };
+                run.record.task.as_ref().is_some_and(|task| !task.is_started() && task.not_before <= task.scheduled_time && expected(task))
+            }),
+            Task::Activity(key, id) => {
+                self.runs.get(key).and_then(|run| run.activities.get(id)).is_some_and(|activity| activity.queued && activity.started_time == 0)
+            }
+            Task::Query(id) => self.queries.contains_key(id),
+            Task::Again(response) => match response.as_ref() {
+                Response::PollWorkflowTaskQueue(r) if r.query.is_some() => {
+                    decode(&r.task_token).is_ok_and(|token| self.queries.contains_key(&token.query))
+                }
+                Response::PollWorkflowTaskQueue(r) => decode(&r.task_token).is_ok_and(|token| self.check_task(&token).is_ok()),
+                Response::PollActivityTaskQueue(r) => decode(&r.task_token).is_ok_and(|token| self.check_activity(&token).is_ok()),
+                _ => false,
+            },
+        }
+    }
+
+    /// The queue a handed-out task came from.
+    pub fn queue_of(&self, token: &[u8], kind: Kind) -> Option<QueueKey> {
+        let token = decode(token).ok()?;
+        let run = self.runs.get(&token.run_key)?;
+        let name = match kind {
+            Kind::Activity => run.activities.get(&token.scheduled_event_id)?.command.as_ref()?.task_queue.as_ref()?.name.clone(),
+            Kind::Workflow if run.record.task.as_ref().is_some_and(|task| task.sticky) => run.record.sticky_queue.clone(),
+            Kind::Workflow => run.task_queue().to_owned(),
+        };
+        Some((kind, name))
+    }
+
+    pub fn match_queue(&mut self, env: &Env, key: &QueueKey) {
+        loop {
+            let Some(queue) = self.queues.get_mut(key) else { return };
+            let Some(call) = queue.pollers.front().copied() else { return };
+            let Some(task) = queue.tasks.pop_front() else { return };
+            if !self.is_waiting(key, &task) {
+                continue;
+            }
+            let identity = match self.waiting.get(&call) {
+                Some(Waiting::Poll(_, identity)) => identity.clone(),
+                _ => String::new(),
+            };
+            let response = match task {
+                Task::Workflow(run) => self.hand_out_workflow(env, run, &identity),
+                Task::Activity(run, id) => self.hand_out_activity(env, run, id, &identity),
+                Task::Query(id) => self.hand_out_query(env, id, key),
+                Task::Again(response) => Ok(Some(*response)),
+            };
+            match response {
+                Ok(None) => {}
+                Ok(Some(response)) => {
+                    self.gone(call);
+                    self.reply(call, Ok(response));
+                }
+                Err(status) => {
+                    self.gone(call);
+                    self.reply(call, Err(status));
+                }
+            }
+        }
+    }
+
+    fn hand_out_workflow(&mut self, env: &Env, key: RunKey, identity: &str) -> Result<Option<Response>, Status> {
+        let epoch = self.epoch;
+        let request_id = (env.new_id)();
+        let Some(run) = self.run_mut(key) else { return Ok(None) };
+        if run.start_task(env.now, identity, request_id, epoch).is_none() {
+            return Ok(None);
+        }
+        run.started_queries = std::mem::take(&mut run.queries);
+        let run = &*run;
+        let Some(task) = &run.record.task else { return Ok(None) };
+        let token = TaskToken {
+            run_key: key, scheduled_event_id: task.scheduled_event_id, started_event_id: task.started_event_id, attempt: task.attempt,
+            epoch: task.epoch, started_time: task.started_time, query: 0, run_id: run.record.run_id.clone(),
+        };
+        let from = if task.sticky { run.record.previous_started_event_id + 1 } else { 1 };
+        let queries: Vec<u64> = run.started_queries.clone();
+        let mut response = self.workflow_response(env, key, token, from)?;
+        for id in queries {
+            if let Some(query) = self.queries.get(&id) {
+                response.queries.insert(id.to_string(), query.query.clone());
+            }
+        }
+        Ok(Some(response.into()))
+    }
+
+    /// The answer to a poll with the history from event `from` on.
+    pub fn workflow_response(&self, env: &Env, key: RunKey, token: TaskToken, from: i64) -> Result<api::PollWorkflowTaskQueueResponse, Status> {
+        let Some(run) = self.runs.get(&key) else { return Err(task_gone()) };
+        let end = run.record.next_event_id;
+        let (mut events, next) = self.events_page(env, run, from, end, usize::MAX)?;
+        let next_page_token = if next < end { super::read::page_token(run, next, end) } else { Vec::new() };
+        let task = run.record.task.clone().filter(|_| token.query == 0).unwrap_or_default();
+        if next_page_token.is_empty() && token.query == 0 {
+            events.extend(run.transient_events());
+        }
+        let started = if token.query == 0 { task.started_event_id } else { run.record.previous_started_event_id };
+        Ok(api::PollWorkflowTaskQueueResponse {
+            task_token: token.encode_to_vec(),
+            workflow_execution: Some(WorkflowExecution { workflow_id: run.record.workflow_id.clone(), run_id: run.record.run_id.clone() }),
+            workflow_type: run.started().workflow_type.clone(),
+            previous_started_event_id: run.record.previous_started_event_id,
+            started_event_id: started,
+            attempt: task.attempt.max(1),
+            history: Some(History { events }),
+            next_page_token,
+            workflow_execution_task_queue: run.started().task_queue.clone(),
+            scheduled_time: (task.scheduled_time > 0).then(|| timestamp(task.scheduled_time)),
+            started_time: (task.started_time > 0).then(|| timestamp(task.started_time)),
+            ..Default::default()
+        })
+    }
+
+    fn hand_out_activity(&mut self, env: &Env, key: RunKey, id: i64, identity: &str) -> Result<Option<Response>, Status> {
+        let (epoch, namespace) = (self.epoch, self.namespace.clone());
+        let request_id = (env.new_id)();
+        let Some(run) = self.run_mut(key) else { return Ok(None) };
+        let (workflow_type, run_id) = (run.started().workflow_type.clone(), run.record.run_id.clone());
+        let execution = WorkflowExecution { workflow_id: run.record.workflow_id.clone(), run_id: run_id.clone() };
+        let Some(activity) = run.start_activity(env.now, id, identity, request_id, epoch) else { return Ok(None) };
+        let Some(command) = activity.command.clone() else { return Ok(None) };
+        let token = TaskToken {
+            run_key: key, scheduled_event_id: id, attempt: activity.attempt, epoch, started_time: activity.started_time, run_id, ..Default::default()
+        };
+        Ok(Some(api::PollActivityTaskQueueResponse {
+            task_token: token.encode_to_vec(),
+            workflow_namespace: namespace,
+            workflow_type,
+            workflow_execution: Some(execution),
+            activity_type: command.activity_type,
+            activity_id: command.activity_id,
+            header: command.header,
+            input: command.input,
+            heartbeat_details: activity.heartbeat_details.clone(),
+            scheduled_time: Some(timestamp(activity.scheduled_time)),
+            current_attempt_scheduled_time: Some(timestamp(activity.attempt_time)),
+            started_time: Some(timestamp(activity.started_time)),
+            attempt: activity.attempt,
+            schedule_to_close_timeout: command.schedule_to_close_timeout,
+            start_to_close_timeout: command.start_to_close_timeout,
+            heartbeat_timeout: command.heartbeat_timeout,
+            retry_policy: command.retry_policy,
+            priority: command.priority,
+            ..Default::default()
+        }.into()))
+    }
+
+    fn check_task(&self, token: &TaskToken) -> Result<(), Status> {
+        let run = self.runs.get(&token.run_key).filter(|run| run.record.run_id == token.run_id).ok_or_else(task_gone)?;
+        if !run.is_open() {
+            return Err(Status::new(Code::NotFound, "workflow execution already completed"));
+        }
+        run.record.task.as_ref()
+            .filter(|task| task.is_started() && task.started_event_id == token.started_event_id && task.scheduled_event_id == token.scheduled_event_id
+                && task.attempt == token.attempt && task.epoch == token.epoch && task.started_time == token.started_time)
+            .map(|_| ()).ok_or_else(task_gone)
+    }
+
+    fn check_activity(&self, token: &TaskToken) -> Result<(), Status> {
+        let run = self.runs.get(&token.run_key).filter(|run| run.record.run_id == token.run_id && run.is_open()).ok_or_else(activity_gone)?;
+        run.activities.get(&token.scheduled_event_id)
+            .filter(|activity| activity.started_time == token.started_time && activity.attempt == token.attempt && activity.epoch == token.epoch)
+            .map(|_| ()).ok_or_else(activity_gone)
+    }
+
+    pub fn workflow_task_completed(&mut self, env: &Env, request: api::RespondWorkflowTaskCompletedRequest) -> Answer {
+        let token = decode(&request.task_token)?;
+        self.check_task(&token)?;
+        let key = token.run_key;
+        let identity = request.identity;
+        let Some(run) = self.run_mut(key) else { return Err(task_gone()) };
+        let refusal = if request.messages.is_empty() { run.check_commands(&request.commands) } else {
+            Err((Cause::FeatureDisabled, "the embedded engine does not do updates yet".into()))
+        };
+        if let Err((cause, message)) = refusal {
+            let failure = server_failure(message.clone());
+            run.fail_task(env.now, cause, Some(failure), &identity);
+            return Err(invalid(format!("{}: {message}", cause.as_str_name())));
+        }
+        if run.ends_unseen(&request.commands) {
+            run.fail_task(env.now, Cause::UnhandledCommand, Some(server_failure("UnhandledCommand".into())), &identity);
+            return Err(invalid("UnhandledCommand"));
+        }
+        run.write_transient();
+        let completed = run.add(env.now, Attributes::WorkflowTaskCompletedEventAttributes(WorkflowTaskCompletedEventAttributes {
+            scheduled_event_id: token.scheduled_event_id,
+            started_event_id: token.started_event_id,
+            identity: identity.clone(),
+            binary_checksum: request.binary_checksum,
+            worker_version: request.worker_version_stamp,
+            sdk_metadata: request.sdk_metadata,
+            metering_metadata: request.metering_metadata,
+            ..Default::default()
+        }));
+        run.record.transitions += 1;
+        run.record.previous_started_event_id = token.started_event_id;
+        run.record.task = None;
+        run.record.task_failures = 0;
+        run.record.task_problem.clear();
+        run.record.task_problem_cause.clear();
+        match request.sticky_attributes {
+            Some(sticky) => {
+                run.record.sticky_timeout = length(&sticky.schedule_to_start_timeout);
+                run.record.sticky_queue = sticky.worker_task_queue.map(|queue| queue.name).unwrap_or_default();
+            }
+            None => run.clear_sticky(),
+        }
+        // An activity cancelled before its start ends in the middle of the commands: only one workflow task, after them.
+        run.record.first_task_time = Nanos::MAX;
+        let applied = run.apply_commands(env.now, request.commands, completed, &identity, env.new_id);
+        run.record.first_task_time = 0;
+        if !applied.closed {
+            let news = run.flush_buffered() || run.ended_in_commands(completed);
+            if news || request.force_create_new_workflow_task {
+                run.schedule_task(env.now);
+            }
+        }
+        let carried = std::mem::take(&mut run.started_queries);
+        self.answer_queries(carried, key, request.query_results);
+        if applied.closed {
+            self.note_closed(key);
+        }
+        if let Some(next) = applied.continued {
+            self.begin_continued(env, key, *next);
+        }
+        Ok(Some(api::RespondWorkflowTaskCompletedResponse::default().into()))
+    }
+
+    fn answer_queries(&mut self, carried: Vec<u64>, key: RunKey,
+                      mut results: std::collections::HashMap<String, temporalio_protos::temporal::api::query::v1::WorkflowQueryResult>) {
+        for id in carried {
+            match results.remove(&id.to_string()) {
+                Some(result) if result.result_type() == QueryResultType::Answered => {
+                    self.end_query(id, Ok(api::QueryWorkflowResponse { query_result: result.answer, ..Default::default() }.into()));
+                }
+                Some(result) => self.end_query(id, Err(super::query::query_failed(result.error_message, result.failure))),
+                None => {
+                    if let Some(run) = self.runs.get_mut(&key) {
+                        run.queries.push(id);
+                    }
+                }
+            }
+        }
+    }
+
+    pub fn workflow_task_failed(&mut self, env: &Env, request: api::RespondWorkflowTaskFailedRequest) -> Answer {
+        let token = decode(&request.task_token)?;
+        self.check_task(&token)?;
+        let cause = request.cause();
+        if let Some(run) = self.run_mut(token.run_key) {
+            run.fail_task(env.now, cause, request.failure, &request.identity);
+        }
+        Ok(Some(api::RespondWorkflowTaskFailedResponse::default().into()))
+    }
+
+    pub fn reset_sticky(&mut self, env: &Env, request: api::ResetStickyTaskQueueRequest) -> Answer {
+        self.check_namespace(&request.namespace)?;
+        let run = self.find_open(env, &request.execution)?;
+        unstick(run);
+        Ok(Some(api::ResetStickyTaskQueueResponse::default().into()))
+    }
+
+    /// The worker has gone: its sticky runs go back to the normal queue, its parked polls end.
+    pub fn shutdown_worker(&mut self, request: api::ShutdownWorkerRequest) -> Answer {
+        self.check_namespace(&request.namespace)?;
+        let name = request.sticky_task_queue;
+        if !name.is_empty() {
+            let stuck: Vec<RunKey> = self.runs.values().filter(|run| run.record.sticky_queue == name).map(|run| run.key).collect();
+            for key in stuck {
+                if let Some(run) = self.run_mut(key) {
+                    unstick(run);
+                }
+            }
+            let queue = self.queues.remove(&(Kind::Workflow, name));
+            for call in queue.map(|queue| queue.pollers).unwrap_or_default() {
+                self.waiting.remove(&call);
+                self.reply(call, Ok(api::PollWorkflowTaskQueueResponse::default().into()));
+            }
+        }
+        Ok(Some(api::ShutdownWorkerResponse::default().into()))
+    }
+
+    fn activity_run(&mut self, token: &[u8]) -> Result<(&mut Run, i64), Status> {
+        let token = decode(token)?;
+        self.check_activity(&token)?;
+        let run = self.run_mut(token.run_key).ok_or_else(activity_gone)?;
+        Ok((run, token.scheduled_event_id))
+    }
+
+    pub fn heartbeat(&mut self, env: &Env, request: api::RecordActivityTaskHeartbeatRequest) -> Answer {
+        super::limit::check_blob("RecordActivityTaskHeartbeatRequest.Details", &request.details)?;
+        let (run, id) = self.activity_run(&request.task_token)?;
+        let cancel_requested = run.heartbeat(env.now, id, request.details);
+        Ok(Some(api::RecordActivityTaskHeartbeatResponse { cancel_requested, ..Default::default() }.into()))
+    }
+
+    pub fn activity_completed(&mut self, env: &Env, request: api::RespondActivityTaskCompletedRequest) -> Answer {
+        let (run, id) = self.activity_run(&request.task_token)?;
+        let size = request.result.as_ref().map_or(0, Message::encoded_len);
+        if size > MAX_BLOB_BYTES {
+            let failure = Failure {
+                message: format!("Complete result exceeds size limit: {size} bytes, the limit is {MAX_BLOB_BYTES}."),
+                source: "Server".into(),
+                failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo { non_retryable: true })),
+                ..Default::default()
+            };
+            run.fail_activity(env.now, id, failure, &request.identity);
+        } else {
+            run.end_activity(env.now, id, End::Completed(request.result), &request.identity);
+        }
+        Ok(Some(api::RespondActivityTaskCompletedResponse::default().into()))
+    }
+
+    pub fn activity_failed(&mut self, env: &Env, request: api::RespondActivityTaskFailedRequest) -> Answer {
+        let (run, id) = self.activity_run(&request.task_token)?;
+        if let (Some(details), Some(activity)) = (request.last_heartbeat_details, run.activities.get_mut(&id)) {
+            activity.heartbeat_details = Some(details);
+        }
+        let failure = request.failure.unwrap_or_default();
+        if failure.encoded_len() > MAX_BLOB_BYTES {
+            let short = server_failure(format!("Failure exceeds size limit: {} bytes, the limit is {MAX_BLOB_BYTES}.", failure.encoded_len()));
+            run.fail_activity(env.now, id, short, &request.identity);
+        } else {
+            run.fail_activity(env.now, id, failure, &request.identity);
+        }
+        Ok(Some(api::RespondActivityTaskFailedResponse::default().into()))
+    }
+
+    pub fn activity_canceled(&mut self, env: &Env, request: api::RespondActivityTaskCanceledRequest) -> Answer {
+        let (run, id) = self.activity_run(&request.task_token)?;
+        if !run.activities.get(&id).is_some_and(|activity| activity.cancel_requested) {
+            return Err(invalid("Activity Task has not been requested to be canceled."));
+        }
+        run.end_activity(env.now, id, End::Canceled(request.details), &request.identity);
+        Ok(Some(api::RespondActivityTaskCanceledResponse::default().into()))
+    }
+}
+
+fn unstick(run: &mut Run) {
+    run.clear_sticky();
+    if run.record.task.as_ref().is_some_and(|task| !task.is_started() && task.not_before <= task.scheduled_time) {
+        run.ready.push(Ready::WorkflowTask);
+    }
+}
+
+fn server_failure(message: String) -> Failure {
+    Failure { message, source: "Server".into(), failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo { non_retryable: true })), ..Default::default() }
+}
+
+impl Run {
+    /// Whether an activity ended while the commands after event `completed` were applied.
+    fn ended_in_commands(&self, completed: i64) -> bool {
+        let from = (completed + 1 - self.tail_first).max(0) as usize;
+        self.tail.get(from..).unwrap_or(&[]).iter().any(|event| super::history::scheduled_event_id(event).is_some())
+    }
+}

@@ -1,0 +1,179 @@
+//! Reading and writing runs.
+
+use std::collections::BTreeMap;
+
+use durable_client::{Code, Response, Status};
+use prost::Message;
+use rusqlite::{OptionalExtension, Row, params};
+use temporalio_protos::temporal::api::{
+    history::v1::{History, HistoryEvent},
+    workflowservice::v1 as api,
+};
+
+use super::Store;
+use crate::state::{
+    Filter, Read, Run, RunKey, Source, Value, info,
+    record::{ActivityRecord, RunRecord},
+};
+
+fn fault(error: rusqlite::Error) -> Status {
+    Status::new(Code::Unavailable, format!("the database cannot be read: {error}"))
+}
+
+fn damaged(error: impl std::fmt::Display) -> Status {
+    Status::new(Code::DataLoss, format!("the database is damaged: {error}"))
+}
+
+impl rusqlite::ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
+        match self {
+            Value::Text(text) => text.to_sql(),
+            Value::Number(number) => number.to_sql(),
+        }
+    }
+}
+
+impl Store {
+    /// Raises the boot epoch and answers it with the next free run key.
+    pub fn boot(&mut self) -> rusqlite::Result<(i64, RunKey)> {
+        let epoch = self.connection.query_row("UPDATE meta SET value = value + 1 WHERE name = 'epoch' RETURNING value", [], |row| row.get(0))?;
+        let last: Option<i64> = self.connection.query_row("SELECT max(run_key) FROM runs", [], |row| row.get(0))?;
+        Ok((epoch, last.unwrap_or(0) + 1))
+    }
+
+    pub fn open_runs(&self) -> Result<Vec<Run>, Status> {
+        let mut statement = self.connection.prepare("SELECT run_key, state FROM runs WHERE status = 1 ORDER BY run_key").map_err(fault)?;
+        let rows: Vec<(i64, Vec<u8>)> =
+            statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).and_then(Iterator::collect).map_err(fault)?;
+        rows.into_iter().map(|(key, state)| self.run(key, &state)).collect()
+    }
+
+    fn run(&self, key: RunKey, state: &[u8]) -> Result<Run, Status> {
+        let record = RunRecord::decode(state).map_err(damaged)?;
+        let mut activities = BTreeMap::new();
+        let mut statement = self.connection.prepare_cached("SELECT scheduled_event_id, state FROM activities WHERE run_key = ?").map_err(fault)?;
+        let mut rows = statement.query([key]).map_err(fault)?;
+        while let Some(row) = rows.next().map_err(fault)? {
+            let blob = row.get_ref(1).map_err(fault)?.as_blob().map_err(damaged)?;
+            activities.insert(row.get(0).map_err(fault)?, ActivityRecord::decode(blob).map_err(damaged)?);
+        }
+        Ok(Run::stored(key, record, activities))
+    }
+
+    fn one(&self, sql: &str, argument: &dyn rusqlite::ToSql) -> Result<Option<Run>, Status> {
+        let row: Option<(i64, Vec<u8>)> = self
+            .connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.query_row([argument], |row: &Row| Ok((row.get(0)?, row.get(1)?))).optional())
+            .map_err(fault)?;
+        row.map(|(key, state)| self.run(key, &state)).transpose()
+    }
+
+    pub fn by_key(&self, key: RunKey) -> Result<Option<Run>, Status> {
+        self.one("SELECT run_key, state FROM runs WHERE run_key = ?", &key)
+    }
+
+    /// Writes the changed runs in one transaction; when this answers they are on disk.
+    pub fn commit<'a>(&mut self, runs: impl Iterator<Item = &'a Run>) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction()?;
+        {
+            let mut upsert = transaction.prepare_cached(
+                "INSERT INTO runs VALUES(?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(run_key) DO UPDATE SET status=excluded.status, close_time=excluded.close_time,
+                 history_length=excluded.history_length, next_timer=excluded.next_timer, has_task=excluded.has_task, state=excluded.state")?;
+            let mut events = transaction.prepare_cached("INSERT INTO events VALUES(?,?,?)")?;
+            let mut activity = transaction.prepare_cached("INSERT OR REPLACE INTO activities VALUES(?,?,?)")?;
+            let mut ended = transaction.prepare_cached("DELETE FROM activities WHERE run_key=? AND scheduled_event_id=?")?;
+            for run in runs {
+                let record = &run.record;
+                upsert.execute(params![
+                    run.key, record.workflow_id, record.run_id, run.workflow_type(), run.task_queue(), record.status, record.start_time,
+                    record.close_time, record.next_event_id - 1, run.next_deadline(), record.task.is_some(), record.encode_to_vec()
+                ])?;
+                let new = run.unstored();
+                if let Some(first) = new.first() {
+                    let mut blob = Vec::new();
+                    for event in new {
+                        // The encoding of a History, without cloning the events into one.
+                        prost::encoding::message::encode(1, event, &mut blob);
+                    }
+                    events.execute(params![run.key, first.event_id, blob])?;
+                }
+                for id in &run.dirty_activities {
+                    match run.activities.get(id) {
+                        Some(record) => activity.execute(params![run.key, id, record.encode_to_vec()])?,
+                        None => ended.execute(params![run.key, id])?,
+                    };
+                }
+            }
+        }
+        transaction.commit()
+    }
+
+    pub fn read(&self, read: Read) -> Result<Response, Status> {
+        match read {
+            Read::Count(filter) => self.count(&filter),
+            Read::List { filter, page_size, before } => self.list(filter, page_size, before),
+        }
+    }
+
+    fn count(&self, filter: &Filter) -> Result<Response, Status> {
+        let condition = if filter.sql.is_empty() { "1" } else { &filter.sql };
+        let count = self
+            .connection
+            .query_row(&format!("SELECT count(*) FROM runs WHERE {condition}"), rusqlite::params_from_iter(&filter.values), |row| row.get(0))
+            .map_err(fault)?;
+        Ok(api::CountWorkflowExecutionsResponse { count, ..Default::default() }.into())
+    }
+
+    fn list(&self, mut filter: Filter, page_size: usize, before: Option<(i64, i64)>) -> Result<Response, Status> {
+        let mut condition = if filter.sql.is_empty() { "1".to_owned() } else { format!("({})", filter.sql) };
+        if let Some((start, key)) = before {
+            condition.push_str(" AND (start_time, run_key) < (?, ?)");
+            filter.values.extend([Value::Number(start), Value::Number(key)]);
+        }
+        filter.values.push(Value::Number(page_size as i64 + 1));
+        let sql = format!("SELECT start_time, run_key, state FROM runs WHERE {condition} ORDER BY start_time DESC, run_key DESC LIMIT ?");
+        let mut statement = self.connection.prepare_cached(&sql).map_err(fault)?;
+        let mut rows = statement.query(rusqlite::params_from_iter(&filter.values)).map_err(fault)?;
+        let mut response = api::ListWorkflowExecutionsResponse::default();
+        let mut last = None;
+        while let Some(row) = rows.next().map_err(fault)? {
+            if response.executions.len() == page_size {
+                let (start, key): (i64, i64) = last.unwrap_or_default();
+                response.next_page_token = ((u128::from(start.cast_unsigned()) << 64) | u128::from(key.cast_unsigned())).to_be_bytes().to_vec();
+                break;
+            }
+            last = Some((row.get(0).map_err(fault)?, row.get(1).map_err(fault)?));
+            let state = row.get_ref(2).map_err(fault)?.as_blob().map_err(damaged)?;
+            response.executions.push(info(&RunRecord::decode(state).map_err(damaged)?));
+        }
+        Ok(response.into())
+    }
+}
+
+impl Source for Store {
+    fn current(&self, workflow_id: &str) -> Result<Option<Run>, Status> {
+        self.one("SELECT run_key, state FROM runs WHERE workflow_id = ? ORDER BY run_key DESC LIMIT 1", &workflow_id)
+    }
+
+    fn by_run_id(&self, run_id: &str) -> Result<Option<Run>, Status> {
+        self.one("SELECT run_key, state FROM runs WHERE run_id = ?", &run_id)
+    }
+
+    fn events(&self, key: RunKey, from: i64, to: i64) -> Result<Vec<HistoryEvent>, Status> {
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT blob FROM events WHERE run_key = ?1 AND first_event_id < ?3 AND first_event_id >=
+                 coalesce((SELECT max(first_event_id) FROM events WHERE run_key = ?1 AND first_event_id <= ?2), 0) ORDER BY first_event_id")
+            .map_err(fault)?;
+        let mut rows = statement.query(params![key, from, to]).map_err(fault)?;
+        let mut events = Vec::new();
+        while let Some(row) = rows.next().map_err(fault)? {
+            let blob = row.get_ref(0).map_err(fault)?.as_blob().map_err(damaged)?;
+            let history = History::decode(blob).map_err(damaged)?;
+            events.extend(history.events.into_iter().filter(|event| (from..to).contains(&event.event_id)));
+        }
+        Ok(events)
+    }
+}

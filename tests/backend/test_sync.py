@@ -1,0 +1,95 @@
+"""Synchronization primitives: fairness, checkpoints, limits."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from durable_anyio._backend import VirtualRun
+
+
+def test_waiting_for_a_set_event_is_a_full_checkpoint() -> None:
+    async def main() -> None:
+        event = anyio.Event()
+        event.set()
+
+        async def wait() -> None:
+            await event.wait()
+            pytest.fail("the scope was cancelled while the others ran")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait)
+            await checkpoint()
+            group.cancel_scope.cancel()
+
+    VirtualRun().run(main)
+
+
+def test_a_released_lock_goes_to_the_first_waiter() -> None:
+    order: list[int] = []
+
+    async def main() -> None:
+        lock = anyio.Lock(fast_acquire=True)
+
+        async def greedy(number: int) -> None:
+            for _ in range(2):
+                async with lock:
+                    order.append(number)
+                    await checkpoint()
+
+        async with anyio.create_task_group() as group:
+            for number in range(3):
+                group.start_soon(greedy, number)
+
+    VirtualRun().run(main)
+    assert order == [0, 1, 2, 0, 1, 2]
+
+
+def test_a_cancelled_waiter_leaves_the_queue() -> None:
+    async def main() -> None:
+        limiter = anyio.CapacityLimiter(1)
+        await limiter.acquire()
+        async with anyio.create_task_group() as group:
+            group.start_soon(limiter.acquire_on_behalf_of, "impatient")
+            await anyio.wait_all_tasks_blocked()
+            assert limiter.statistics().tasks_waiting == 1
+            group.cancel_scope.cancel()
+        assert limiter.statistics().tasks_waiting == 0
+        limiter.release()
+        assert limiter.available_tokens == 1
+
+    VirtualRun().run(main)
+
+
+def test_start_reports_what_happened_before_started() -> None:
+    async def fails(*, task_status: anyio.abc.TaskStatus[None]) -> None:
+        await checkpoint()
+        raise ValueError("too early")
+
+    async def forgets(*, task_status: anyio.abc.TaskStatus[None]) -> None:
+        await checkpoint()
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            with pytest.raises(ValueError, match="too early"):
+                await group.start(fails)
+            with pytest.raises(RuntimeError, match=r"without calling task_status\.started"):
+                await group.start(forgets)
+            await checkpoint()
+
+    VirtualRun().run(main)
+
+
+def test_a_shield_taken_away_lets_the_cancellation_in() -> None:
+    async def main() -> float:
+        with anyio.move_on_after(1):
+            with anyio.CancelScope(shield=True) as shield:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(anyio.sleep, 10)
+                    await anyio.sleep(3)
+                    shield.shield = False
+                    await anyio.sleep(3)
+        return anyio.current_time()
+
+    assert VirtualRun().run(main) == 3
