@@ -80,7 +80,9 @@ def test_ctrl_c_of_a_process_that_waits(host: str) -> None:
     assert "KeyboardInterrupt" in errors
 
 
-@pytest.mark.parametrize("names", [("durable_anyio._bridge.core", "temporalio.client"), ("temporalio.client", "durable_anyio._bridge.core")])
+@pytest.mark.parametrize(
+    "names", [("durable_anyio._bridge.core", "temporalio.client"), ("temporalio.client", "durable_anyio._bridge.core")]
+)
 def test_temporalio_imports_beside_us(names: tuple[str, str]) -> None:
     pytest.importorskip("temporalio", reason="install the extra `interop`")
     text = f"import {names[0]}, {names[1]}, temporalio.api.workflowservice.v1; print('both')"

@@ -117,7 +117,7 @@ SCENARIOS = [
         "locks, conditions, semaphores",
         w.Locks,
         (),
-        gives(["a", "a locked", "b", "a passed", "b locked", "notified", "b passed"]),
+        gives(["a", "a locked", "b", "b locked", "a passed", "notified", "b passed"]),
     ),
     Scenario("time and randomness", w.Deterministic, (), gives(True)),
     Scenario("typed payloads", w.Typed, (ORDER,), gives(ORDER)),

@@ -11,8 +11,8 @@ import pytest
 
 from durable_anyio import Replayer, WorkflowHistory
 from durable_anyio._bridge import proto
+from durable_anyio._bridge.core import native
 from durable_anyio._definitions import workflow_definition
-from durable_anyio._generated import durable_core
 from durable_anyio._workflow_instance import WorkflowInstance
 from durable_anyio.converter import default
 
@@ -60,13 +60,13 @@ def is_eviction(activation: Any) -> bool:
 
 def test_official_core_activates_alike(history: WorkflowHistory, oracle: Oracle) -> None:
     events = list(history.events)
-    replay = durable_core.replay_open(HISTORY(events=events).SerializeToString(), history.workflow_id, history.run_id)
+    replay = native.replay_open(HISTORY(events=events).SerializeToString(), history.workflow_id, history.run_id)
     theirs = oracle.open(history.workflow_id, events)
     instance: WorkflowInstance | None = None
     completion = b""
     steps = 0
     try:
-        while ours_bytes := durable_core.replay_step(replay, completion):
+        while ours_bytes := native.replay_step(replay, completion):
             ours = ACTIVATION.FromString(ours_bytes)
             assert not is_eviction(ours), f"our core: {ours}"
             assert not is_eviction(theirs), f"the official core: {theirs}"
@@ -84,6 +84,6 @@ def test_official_core_activates_alike(history: WorkflowHistory, oracle: Oracle)
         assert "nondeterminism" not in job.remove_from_cache.message.lower(), job.remove_from_cache.message
         oracle.finish(proto.message("coresdk.workflow_completion.WorkflowActivationCompletion")(run_id=history.run_id, successful={}).SerializeToString())
     finally:
-        durable_core.replay_close(replay)
+        native.replay_close(replay)
         if instance is not None:
             instance.close()

@@ -75,7 +75,7 @@ def test_continues_as_new_with_what_is_done(monkeypatch: Any) -> None:
     monkeypatch.setattr(workflows, "HISTORY_EVENTS", 0)
     paths = [f"f{number}" for number in range(10)]
     progress = workflows.Progress()
-    ends = []
+    ends: list[str | None] = []
     try:
         while not ends or ends[-1] == "continue_as_new_workflow_execution":
             assert len(ends) < 10

@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 else:
     from ..durable_core import durable_core as native
 
-__all__ = ["BridgeError", "Core", "Receiver", "new_command", "replay_close", "replay_open", "replay_step"]
+__all__ = ["BridgeError", "Core", "Receiver", "native", "new_command", "replay_close", "replay_open", "replay_step"]
 
 logger = logging.getLogger("durable_anyio")
 
-BridgeError = native.BridgeError
+# Any: UniFFI hangs the variants (`BadHandle`, `Panic`, …) on the class after its definition, which no type checker sees.
+BridgeError: Any = native.BridgeError
 replay_open: Callable[[bytes, str, str], int] = native.replay_open
 replay_step: Callable[[int, bytes], bytes] = native.replay_step
 replay_close: Callable[[int], None] = native.replay_close
@@ -111,7 +112,12 @@ class Core:
         return cls()
 
     async def connect(
-        self, target: str, namespace: str = "default", identity: str = "", time_skipping: bool = False, metadata: Mapping[str, str] | None = None
+        self,
+        target: str,
+        namespace: str = "default",
+        identity: str = "",
+        time_skipping: bool = False,
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
         """Connects to "sqlite:FILE", "sqlite::memory:" or "host:port". The first command of a core.
 
@@ -191,7 +197,10 @@ class Core:
         self._receivers.pop(worker, None)
 
     async def close(self) -> None:
-        """Ends the pump and the core: everything that waits is refused. Returns when Rust's threads are gone; a second call waits for the first."""
+        """Ends the pump and the core: everything that waits is refused. Returns when Rust's threads are gone.
+
+        A second call waits for the first.
+        """
         if self._is_closed:
             await self._closed.wait()
             return

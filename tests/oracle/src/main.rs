@@ -60,7 +60,7 @@ fn worker(workflow_id: String, history: History) -> Result<Worker> {
         .versioning_strategy(WorkerVersioningStrategy::None { build_id: String::new() })
         .task_types(temporalio_common::worker::WorkerTaskTypes::workflow_only())
         .skip_client_worker_set_check(true)
-        .ignore_evicts_on_shutdown(true)
+        .ignore_evicts_on_shutdown(false)
         .build()
         .map_err(|error| anyhow::anyhow!("worker configuration: {error}"))?;
     let histories = tokio_stream::iter([HistoryForReplay::new(history, workflow_id)]);
