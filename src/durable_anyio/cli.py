@@ -89,7 +89,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _message(error: BaseException) -> str:
-    return error.message if hasattr(error, "message") else str(error)
+    return str(getattr(error, "message", error))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

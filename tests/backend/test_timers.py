@@ -63,15 +63,16 @@ def test_deadlines_get_timers_in_entry_order_after_the_other_commands() -> None:
 
 def test_shortening_restarts_and_lengthening_waits_for_the_firing() -> None:
     run = Run()
-    scope: anyio.CancelScope
+    scopes: list[anyio.CancelScope] = []
 
     async def main() -> None:
-        nonlocal scope
-        with anyio.move_on_after(30) as scope:
+        with anyio.move_on_after(30) as entered:
+            scopes.append(entered)
             await anyio.sleep_forever()
 
     task = run.spawn(main)
     assert run.step() == [("start", 1, 30.0)]
+    (scope,) = scopes
     scope.deadline = 20
     assert run.step() == [("cancel", 1, None), ("start", 2, 20.0)]
     scope.deadline = 50

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from durable_anyio import Client
 from durable_anyio.client import WorkflowHandle
-from durable_anyio.exceptions import ApplicationError, CancelledError, TerminatedError, WorkflowFailureError
+from durable_anyio.exceptions import ActivityError, ApplicationError, CancelledError, TerminatedError, WorkflowFailureError
 
 from . import workflows as w
 
-Handle = WorkflowHandle
+Handle = WorkflowHandle[Any, Any]
 ORDER = w.Order(UUID(int=7), w.Colour.BLUE, {"a": 1}, b"\x00\xff")
 
 
@@ -23,7 +24,7 @@ class Scenario:
     """A workflow to start with its arguments, what to do meanwhile, and what comes out: `check` gets the handle."""
 
     name: str
-    workflow: type
+    workflow: Any
     args: tuple[object, ...]
     check: Callable[[Handle], Awaitable[None]]
     during: Callable[[Handle], Awaitable[None]] | None = None
@@ -56,7 +57,9 @@ async def fails_as_group(handle: Handle) -> None:
     group = caught.value.cause
     assert isinstance(group, ExceptionGroup)
     (member,) = group.exceptions
-    assert isinstance(member.cause, ApplicationError) and member.cause.type == "Broken"  # type: ignore[attr-defined]
+    assert isinstance(member, ActivityError)
+    assert isinstance(member.cause, ApplicationError)
+    assert member.cause.type == "Broken"
 
 
 async def is_cancelled(handle: Handle) -> None:

@@ -21,7 +21,9 @@ RECORD = os.environ.get("DURABLE_ANYIO_RECORD", "")
 
 @pytest.fixture(params=SCENARIOS, ids=lambda scenario: scenario.name)
 def scenario(request: pytest.FixtureRequest) -> Scenario:
-    return request.param
+    chosen = request.param
+    assert isinstance(chosen, Scenario)
+    return chosen
 
 
 @pytest.mark.parametrize("cached", [1000, 0], ids=["cached", "uncached"])

@@ -21,6 +21,7 @@ from .workflows import WORKFLOWS
 
 HISTORIES = sorted((Path(__file__).parent.parent / "histories").glob("*.json"))
 ACTIVATION = proto.message("coresdk.workflow_activation.WorkflowActivation")
+COMPLETION = proto.message("coresdk.workflow_completion.WorkflowActivationCompletion")
 HISTORY = proto.message("temporal.api.history.v1.History")
 DEFINITIONS = {workflow_definition(cls)[0]: workflow_definition(cls)[1] for cls in WORKFLOWS}
 
@@ -82,7 +83,7 @@ def test_official_core_activates_alike(history: WorkflowHistory, oracle: Oracle)
         assert is_eviction(theirs), f"the official core goes on: {theirs}"
         (job,) = theirs.jobs
         assert "nondeterminism" not in job.remove_from_cache.message.lower(), job.remove_from_cache.message
-        oracle.finish(proto.message("coresdk.workflow_completion.WorkflowActivationCompletion")(run_id=history.run_id, successful={}).SerializeToString())
+        oracle.finish(COMPLETION(run_id=history.run_id, successful={}).SerializeToString())
     finally:
         native.replay_close(replay)
         if instance is not None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
+from typing import Any
 from uuid import UUID
 
 import anyio
@@ -63,7 +65,7 @@ async def echo_order(order: Order) -> Order:
     return order
 
 
-ACTIVITIES = [double, double_in_thread, fail_twice, fail_for_good, heartbeat_until_cancelled, echo_order]
+ACTIVITIES: list[Callable[..., Any]] = [double, double_in_thread, fail_twice, fail_for_good, heartbeat_until_cancelled, echo_order]
 
 
 @workflow.defn
@@ -172,9 +174,7 @@ class CancelActivityByScope:
     @workflow.run
     async def run(self) -> str:
         with anyio.move_on_after(0.1):
-            await workflow.execute_activity(
-                heartbeat_until_cancelled, start_to_close_timeout=QUICK, heartbeat_timeout=timedelta(seconds=1)
-            )
+            await workflow.execute_activity(heartbeat_until_cancelled, start_to_close_timeout=QUICK, heartbeat_timeout=timedelta(seconds=1))
         return "left"
 
 
@@ -192,7 +192,8 @@ class CaughtFailure:
         try:
             await fail_for_good("it")
         except ActivityError as error:
-            assert isinstance(error.cause, ApplicationError)
+            if not isinstance(error.cause, ApplicationError):
+                raise
             return f"{error.cause.type}: {error.cause.message} {error.cause.details}"
         return "not reached"
 
@@ -266,6 +267,7 @@ class CleansUp:
 class SurvivesCancel:
     @workflow.run
     async def run(self) -> str:
+        number = 0
         try:
             await anyio.sleep_forever()
         except anyio.get_cancelled_exc_class():
@@ -344,7 +346,7 @@ class Typed:
     @workflow.run
     async def run(self, order: Order) -> Order:
         result = await workflow.execute_activity(echo_order, order, start_to_close_timeout=QUICK)
-        assert isinstance(result.id, UUID) and isinstance(result.colour, Colour) and isinstance(result.raw, bytes)
+        assert (type(result.id), type(result.colour), type(result.raw)) == (UUID, Colour, bytes)
         return result
 
 

@@ -3,10 +3,9 @@
 //! `durable_core.py` is UniFFI's; `descriptors.bin` holds the messages of the service, of its core interface and of
 //! `udl/durable_bridge.proto` for Python's private descriptor pool.
 
-mod python;
-
 use anyhow::{Context, Result};
 use camino::{Utf8Path, Utf8PathBuf};
+use durable_bindgen::{python, repository};
 use prost::Message;
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
@@ -23,7 +22,7 @@ fn main() -> Result<()> {
     let module = directory.join("durable_core.py");
     let text = std::fs::read_to_string(&module).with_context(|| format!("{module} was not made"))?;
     std::fs::write(&module, format!("{HEADER}{}", strip_trailing_space(&text)))?;
-    std::fs::write(directory.join("descriptors.bin"), descriptors(&python::repository().join("udl"))?)?;
+    std::fs::write(directory.join("descriptors.bin"), descriptors(&repository().join("udl"))?)?;
     Ok(())
 }
 

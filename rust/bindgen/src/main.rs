@@ -2,10 +2,9 @@
 //! and must find `udl/`. Understands the one command that maturin gives:
 //! `generate --no-format --language python --out-dir DIRECTORY --library LIBRARY`.
 
-mod python;
-
 use anyhow::{Context, Result, bail};
 use camino::Utf8PathBuf;
+use durable_bindgen::python;
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);

@@ -12,13 +12,8 @@ struct Contract;
 
 impl BindgenPathsLayer for Contract {
     fn get_udl_path(&self, _crate_name: &str, udl_name: &str) -> Option<Utf8PathBuf> {
-        Some(repository().join("udl").join(format!("{udl_name}.udl")))
+        Some(crate::repository().join("udl").join(format!("{udl_name}.udl")))
     }
-}
-
-/// The directory that holds `udl/`, `rust/` and `src/`.
-pub fn repository() -> Utf8PathBuf {
-    Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// Writes `durable_core.py` for the library at `library` into `directory`.

@@ -14,7 +14,6 @@ use prost::Message;
 
 use crate::messages::{Event, Item, Items, item::Kind};
 
-
 pub const ERROR: u32 = 40;
 
 pub struct Queue {
@@ -105,7 +104,7 @@ mod tests {
         };
         assert!(!readable(&queue));
         for number in 0..3 {
-            queue.push_event(0, INFO, format!("{number}"), false);
+            queue.push_event(0, ERROR, format!("{number}"), false);
         }
         assert!(readable(&queue));
         assert_eq!(Items::decode(queue.drain(2).as_slice()).expect("items").items.len(), 2);

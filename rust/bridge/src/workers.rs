@@ -62,10 +62,20 @@ impl Workers {
     }
 }
 
+/// Open polls of each kind at an embedded engine. A commit hands out one task a poll that waits, so that few polls would cap
+/// what a group commit carries; a poll that waits in process is a few hundred bytes. Below the smallest default of the limits
+/// of tasks: an idle poll holds a slot.
+const EMBEDDED_POLLERS: usize = 64;
+
 fn options(target: &Target, command: StartWorker) -> WorkerOptions {
     let defaults = WorkerOptions::default();
     let interval = |milliseconds: u64, default: Duration| if milliseconds == 0 { default } else { Duration::from_millis(milliseconds) };
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let pollers = |number: u32, default: usize| match (number, &target.engine) {
+        (0, Some(_)) => EMBEDDED_POLLERS,
+        (0, None) => default,
+        (number, _) => count(number),
+    };
     WorkerOptions {
         namespace: target.namespace.clone(),
         identity: if command.identity.is_empty() { target.identity.clone() } else { command.identity },
@@ -73,8 +83,8 @@ fn options(target: &Target, command: StartWorker) -> WorkerOptions {
         max_cached_workflows: count(command.max_cached_workflows),
         max_concurrent_workflow_tasks: count(command.max_concurrent_workflow_tasks).max(1),
         max_concurrent_activities: count(command.max_concurrent_activities).max(1),
-        workflow_task_pollers: count(command.workflow_task_pollers).max(1),
-        activity_task_pollers: count(command.activity_task_pollers).max(1),
+        workflow_task_pollers: pollers(command.workflow_task_pollers, defaults.workflow_task_pollers),
+        activity_task_pollers: pollers(command.activity_task_pollers, defaults.activity_task_pollers),
         polls_workflows: command.polls_workflows,
         polls_activities: command.polls_activities,
         sticky_schedule_to_start_timeout: interval(

@@ -27,6 +27,7 @@ class TimerHost(Protocol):
 
     def start_timer(self, seconds: float) -> int:
         """Start a timer and return its number."""
+        ...
 
     def cancel_timer(self, timer: int) -> None:
         """Cancel a timer that has not fired."""

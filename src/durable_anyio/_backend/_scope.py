@@ -165,7 +165,7 @@ class CancelScope(BaseCancelScope):
 
     def recalculate(self) -> None:
         """Bring `effective` up to date here and below, outermost and oldest first, and wake the tasks it newly reaches."""
-        pending = [self]
+        pending: list[CancelScope] = [self]
         while pending:
             scope = pending.pop()
             effective = scope._called or scope._sees_parent()

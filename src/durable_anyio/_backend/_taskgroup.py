@@ -32,7 +32,7 @@ _NOT_STARTED: Any = object()
 class TaskGroup(BaseTaskGroup):
     """A durable task group; AnyIO's contract."""
 
-    cancel_scope: CancelScope
+    cancel_scope: CancelScope  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(self) -> None:
         self.cancel_scope = CancelScope()

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use temporalio_protos::temporal::api::{
     command::v1::{Command, ScheduleActivityTaskCommandAttributes, command::Attributes as C},
     common::v1::{Payload, Payloads, RetryPolicy},
-    enums::v1::{ContinueAsNewInitiator, RetryState, TaskQueueKind, WorkflowExecutionStatus, WorkflowTaskFailedCause as Cause},
+    enums::v1::{RetryState, TaskQueueKind, WorkflowExecutionStatus, WorkflowTaskFailedCause as Cause},
     history::v1::{
         ActivityTaskCancelRequestedEventAttributes, ActivityTaskScheduledEventAttributes, TimerCanceledEventAttributes,
         TimerStartedEventAttributes, WorkflowExecutionCanceledEventAttributes, WorkflowExecutionCompletedEventAttributes,
@@ -290,6 +290,7 @@ impl Run {
     ) -> WorkflowExecutionContinuedAsNewEventAttributes {
         let started = self.started().clone();
         let or = |asked: Option<prost_wkt_types::Duration>, own: Option<prost_wkt_types::Duration>| if length(&asked) > 0 { asked } else { own };
+        #[expect(deprecated, reason = "workers still send it and the service still records it")]
         let attributes = WorkflowExecutionContinuedAsNewEventAttributes {
             new_execution_run_id: new_run_id.clone(),
             workflow_type: command.workflow_type.filter(|kind| !kind.name.is_empty()).or(started.workflow_type),
@@ -299,7 +300,8 @@ impl Run {
             workflow_task_timeout: or(command.workflow_task_timeout, started.workflow_task_timeout),
             workflow_task_completed_event_id: completed,
             backoff_start_interval: command.backoff_start_interval,
-            initiator: if command.initiator == 0 { ContinueAsNewInitiator::Workflow as i32 } else { command.initiator },
+            initiator: command.initiator,
+            inherit_build_id: command.inherit_build_id,
             failure: command.failure,
             last_completion_result: command.last_completion_result,
             header: command.header,

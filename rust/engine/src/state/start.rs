@@ -1,6 +1,7 @@
 //! Calls that begin, signal and end runs from outside.
 
 use durable_client::{Code, Status};
+use prost_wkt_types::Duration;
 use temporalio_protos::temporal::api::{
     common::v1::Payloads,
     enums::v1::{ContinueAsNewInitiator, TaskQueueKind, WorkflowExecutionStatus, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowTaskFailedCause},
@@ -89,6 +90,16 @@ fn check_start(request: &api::StartWorkflowExecutionRequest) -> Result<(), Statu
     check_blob("StartWorkflowExecutionRequest.Memo", &request.memo)
 }
 
+/// A run may not take longer than its execution; what nobody set stays unset in the history.
+fn limited_run_timeout(run: Option<Duration>, execution: &Option<Duration>) -> Option<Duration> {
+    match (length(&run), length(execution)) {
+        (_, 0) => run,
+        (0, limit) => Some(duration(limit)),
+        (asked, limit) if asked > limit => Some(duration(limit)),
+        _ => run,
+    }
+}
+
 fn already_started(run: &Run, message: String) -> Status {
     let detail = WorkflowExecutionAlreadyStartedFailure {
         start_request_id: run.record.request_id.clone(), run_id: run.record.run_id.clone(), first_execution_run_id: run.started().first_execution_run_id.clone(),
@@ -154,11 +165,8 @@ impl World {
             workflow_type: request.workflow_type,
             task_queue: Some(temporalio_protos::temporal::api::taskqueue::v1::TaskQueue { name: queue.name, kind: TaskQueueKind::Normal as i32, ..Default::default() }),
             input: request.input,
-            workflow_execution_timeout: Some(request.workflow_execution_timeout.unwrap_or_default()),
-            workflow_run_timeout: Some(match length(&request.workflow_run_timeout) {
-                0 => request.workflow_execution_timeout.unwrap_or_default(),
-                timeout => duration(timeout),
-            }),
+            workflow_execution_timeout: request.workflow_execution_timeout,
+            workflow_run_timeout: limited_run_timeout(request.workflow_run_timeout, &request.workflow_execution_timeout),
             workflow_task_timeout: Some(match length(&request.workflow_task_timeout) {
                 0 => duration(super::workflow_task::DEFAULT_TASK_TIMEOUT),
                 timeout => duration(timeout),

@@ -1,0 +1,57 @@
+"""The embedded engine writes the history that the real server wrote: every stored history, played again and compared event by event."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+
+import pytest
+
+from durable_anyio import Worker, WorkflowHistory
+from durable_anyio.testing import WorkflowEnvironment
+
+from .normal_history import lines, unordered, without_tasks
+from .scenarios import SCENARIOS, Scenario
+from .workflows import ACTIVITIES, WORKFLOWS
+
+pytestmark = pytest.mark.anyio
+HISTORIES = Path(__file__).parent.parent / "histories"
+
+
+def path_of(scenario: Scenario) -> Path:
+    return HISTORIES / f"{re.sub(r'[^a-zA-Z0-9_]+', '_', scenario.name)}.json"
+
+
+STORED = [s for s in SCENARIOS if path_of(s).exists()]
+#: Scenarios in which the order of events is decided by who is faster; the others are compared as they are.
+RACES = {
+    # The client's call and the first workflow task.
+    "signals and a query": without_tasks,
+    "a condition": without_tasks,
+    "a cancelled workflow": without_tasks,
+    "a workflow that survives its cancellation": without_tasks,
+    "a terminated workflow": without_tasks,
+    # The activities of one workflow task.
+    "activities side by side": unordered,
+    "a limited fan-out": unordered,
+}
+
+
+@pytest.mark.parametrize("scenario", STORED, ids=lambda scenario: scenario.name)
+async def test_same_history(scenario: Scenario, unique: str) -> None:
+    queue = f"contract-{unique}"
+    recorded = WorkflowHistory.from_json(path_of(scenario).read_text(encoding="utf-8"))
+    async with WorkflowEnvironment.time_skipping() as environment:
+        client = environment.client
+        async with Worker(client, task_queue=queue, workflows=WORKFLOWS, activities=ACTIVITIES):
+            handle = await scenario.play(client, queue, f"{scenario.name}-{unique}")
+        embedded = await client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id).fetch_history()
+    form = RACES.get(scenario.name, lines)
+    if found := "\n".join(difflib.unified_diff(form(recorded), form(embedded), "the real server", "the embedded engine", lineterm="", n=6)):
+        pytest.fail(found, pytrace=False)
+
+
+def test_every_history_belongs_to_a_scenario() -> None:
+    named = {re.sub(r"\W+", "_", scenario.name) for scenario in SCENARIOS}
+    assert {path.stem for path in HISTORIES.glob("*.json")} <= named
