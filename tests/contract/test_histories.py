@@ -88,3 +88,31 @@ def test_official_core_activates_alike(history: WorkflowHistory, oracle: Oracle)
         native.replay_close(replay)
         if instance is not None:
             instance.close()
+
+
+def test_both_cores_report_a_spoiled_history(oracle: Oracle) -> None:
+    """A history whose activity is of another type than the code's: nondeterminism here and there, ours with the event's id."""
+    path = Path(__file__).parent.parent / "histories" / "one_activity.json"
+    history = WorkflowHistory.from_json(path.read_text(encoding="utf-8").replace('"double"', '"triple"'))
+    events = list(history.events)
+    replay = native.replay_open(HISTORY(events=events).SerializeToString(), history.workflow_id, history.run_id)
+    first = ACTIVATION.FromString(native.replay_step(replay, b""))
+    oracle.open(history.workflow_id, events)
+    definition = DEFINITIONS["OneActivity"]
+    assert definition is not None
+    instance = WorkflowInstance(definition, first, converter=default())
+    completion = instance.activate(first).SerializeToString()
+    try:
+        ours = ACTIVATION.FromString(native.replay_step(replay, completion))
+        theirs = oracle.step(completion)
+        assert is_eviction(ours)
+        assert is_eviction(theirs)
+        message = ours.jobs[0].remove_from_cache.message
+        assert "double" in message
+        assert "triple" in message
+        assert "event 5" in message
+        assert "onDeterminis" in theirs.jobs[0].remove_from_cache.message or "ondeterminis" in theirs.jobs[0].remove_from_cache.message
+    finally:
+        oracle.finish(COMPLETION(run_id=history.run_id, successful={}).SerializeToString())
+        native.replay_close(replay)
+        instance.close()

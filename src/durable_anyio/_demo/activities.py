@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -56,6 +59,18 @@ def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def _open_file(name: bytes) -> io.FileIO:
+    """Opens a regular file; what stands there since the listing may be anything, and a pipe would never answer."""
+    number = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file any more")
+        return io.FileIO(number)
+    except BaseException:
+        os.close(number)
+        raise
+
+
 @activity.defn(start_to_close_timeout=timedelta(hours=2), heartbeat_timeout=timedelta(seconds=60), retry_policy=_RETRIES)
 def count_files(directory: str, exclusions: tree.Exclusions) -> int:
     """How many files there are to hash, for the progress bar."""
@@ -81,7 +96,7 @@ def hash_file(directory: str, path: str) -> Digest:
     sha256 = hashlib.sha256()
     size_bytes = blocks = 0
     try:
-        with open(os.path.join(tree.to_bytes(directory), tree.to_bytes(path)), "rb", buffering=0) as file:
+        with _open_file(os.path.join(tree.to_bytes(directory), tree.to_bytes(path))) as file:
             while block := file.read(_BLOCK_BYTES):
                 sha256.update(block)
                 size_bytes += len(block)
