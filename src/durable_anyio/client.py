@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Required, Self, TypedDict, TypeVar, TypeVarTuple, Unpack, overload
+from typing import TYPE_CHECKING, Any, Required, Self, TypedDict, TypeVar, TypeVarTuple, Unpack, overload
 from uuid import uuid4
 
 import anyio
@@ -22,6 +22,9 @@ from ._service import Service, error_detail
 from ._visibility import PendingActivity, PendingWorkflowTask, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionIterator
 from .common import QueryRejectCondition, RetryPolicy, WorkflowExecutionStatus, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from .exceptions import RPCError, RPCStatusCode, WorkflowAlreadyStartedError
+
+if TYPE_CHECKING:
+    from .worker import Worker
 
 __all__ = [
     "Client",
@@ -109,6 +112,7 @@ class Client:
         self._data_converter = data_converter
         self._service = Service(core)
         self._queues_looked_at: set[str] = set()
+        self._workers: set[Worker] = set()
 
     @staticmethod
     def connect(
@@ -135,7 +139,9 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Closes the connection and stops its engine. A second call does nothing."""
+        """Closes the connection and stops its engine; workers that still run end with `WorkerError`. A second call does nothing."""
+        for worker in list(self._workers):
+            worker.on_client_close()
         with anyio.CancelScope(shield=True):  # a cancelled task must not leave threads and a locked file behind
             await self._core.close()
 

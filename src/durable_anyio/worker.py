@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -135,6 +134,7 @@ class Worker:
         async with anyio.create_task_group() as group:
             self._group = group
             self._core.attach(self._id, self)
+            self._client._workers.add(self)
             try:
                 await self._core.command(self._start_command())
                 task_status.started()
@@ -153,11 +153,14 @@ class Worker:
         command.stop_worker.worker = self._id
         command.stop_worker.graceful_timeout_ms = max(0, round(self._grace.total_seconds() * 1000))
         try:
-            with suppress(RPCError):  # the core is closed or never started this worker: nothing is left to stop
-                await self._core.command(command)
+            await self._core.command(command)
+        except RPCError:
+            # The core is closed, or never started this worker: nobody is left who would ask the activities to stop.
+            self._runner.cancel_all("the client is closed")
         finally:
             self._host.close()
             self._core.detach(self._id)
+            self._client._workers.discard(self)
 
     def _start_command(self) -> Any:
         command = _Command()
@@ -195,6 +198,10 @@ class Worker:
         _log.log(level, "worker of task queue %s: %s", self.task_queue, message)
         if fatal:
             self._fail(WorkerError(message))
+
+    def on_client_close(self) -> None:
+        """The client closes under the worker, which would wait for tasks for ever."""
+        self._fail(WorkerError("the client was closed while the worker ran\nhint: end the worker before its client"))
 
     def _fail(self, error: BaseException) -> None:
         if self._fatal is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +13,15 @@ import anyio.from_thread
 import pytest
 
 from durable_anyio import RetryPolicy, Worker, activity, workflow
-from durable_anyio.exceptions import ActivityError, ApplicationError, CancelledError, TimeoutError, TimeoutType, WorkflowFailureError
+from durable_anyio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    CancelledError,
+    RetryState,
+    TimeoutError,
+    TimeoutType,
+    WorkflowFailureError,
+)
 from durable_anyio.testing import WorkflowEnvironment
 
 pytestmark = pytest.mark.anyio
@@ -52,9 +61,13 @@ class Acts:
             while True:
                 if how == "heartbeat":
                     activity.heartbeat()
-                elif how == "check":
+                else:
+                    # The answers to heartbeats are how a worker learns that an activity is to stop.
+                    with suppress(CancelledError):
+                        activity.heartbeat()
+                if how == "check":
                     anyio.from_thread.check_cancelled()
-                elif activity.is_cancelled():
+                if how == "is_cancelled" and activity.is_cancelled():
                     return "gave up by itself"
                 self.stopped.wait(0.005)
         finally:
@@ -121,18 +134,15 @@ class TimesOut:
                 Acts.wait, task_queue="no worker is here", schedule_to_start_timeout=SECOND
             ),
             "SCHEDULE_TO_CLOSE": lambda: workflow.execute_activity(
-                Acts.fail, schedule_to_close_timeout=10 * SECOND, retry_policy=RetryPolicy(initial_interval=SECOND, backoff_coefficient=2)
+                Acts.wait, task_queue="no worker is here", schedule_to_close_timeout=SECOND
             ),
         }
         try:
             await calls[kind]()
         except ActivityError as error:
-            cause = error.cause
-            while cause is not None and not isinstance(cause, TimeoutError):
-                cause = cause.__cause__
-            if cause is None or cause.type is None:
-                return f"{error!r}, {error.cause!r}"
-            return cause.type.name
+            if isinstance(error.cause, TimeoutError) and error.cause.type is not None:
+                return error.cause.type.name
+            return f"{error!r}, {error.cause!r}"
         return "no timeout"
 
 
@@ -143,7 +153,15 @@ class Waits:
         return await workflow.execute_activity(Acts.wait, retry_policy=RetryPolicy(initial_interval=SECOND))
 
 
-WORKFLOWS: list[type] = [CountsOn, CancelsThread, TimesOut, Waits]
+@workflow.defn
+class Retries:
+    @workflow.run
+    async def run(self) -> None:
+        policy = RetryPolicy(initial_interval=SECOND, backoff_coefficient=2)
+        await workflow.execute_activity(Acts.fail, schedule_to_close_timeout=10 * SECOND, retry_policy=policy)
+
+
+WORKFLOWS: list[type] = [CountsOn, CancelsThread, TimesOut, Waits, Retries]
 
 
 def worker(env: WorkflowEnvironment, task_queue: str, acts: Acts, **options: Any) -> Worker:
@@ -172,11 +190,17 @@ async def test_an_activity_is_cancelled_in_its_thread(env: WorkflowEnvironment, 
             handle = await env.client.start_workflow(CancelsThread.run, how, id="thread", task_queue=task_queue)
             await until(acts.started)
             await handle.signal(CancelsThread.stop)
-            if how != "heartbeat":
-                # Nothing heartbeats: the service can only tell that the activity is silent, or the stop of the worker ends it.
-                await env.sleep(SECOND)
-            with anyio.move_on_after(5 if how == "heartbeat" else 0.05):
-                assert await handle.result() == "cancelled"
+            assert await handle.result() == "cancelled"
+            assert acts.stopped.is_set()
+
+
+@pytest.mark.parametrize("how", ["heartbeat", "check", "is_cancelled"])
+async def test_a_stopping_worker_ends_its_threads(env: WorkflowEnvironment, task_queue: str, how: str) -> None:
+    acts = Acts()
+    with anyio.fail_after(20):
+        async with worker(env, task_queue, acts):
+            await env.client.start_workflow(CancelsThread.run, how, id="thread", task_queue=task_queue)
+            await until(acts.started)
     assert acts.stopped.is_set(), "the worker does not end before its threads"
 
 
@@ -200,10 +224,22 @@ async def test_timeouts_of_an_activity_that_waits(env: WorkflowEnvironment, task
     with anyio.fail_after(20):
         async with worker(env, task_queue, acts):
             assert await env.client.execute_workflow(TimesOut.run, kind.name, id="waits", task_queue=task_queue) == kind.name
-    passed = await env.get_current_time() - before
-    assert passed < timedelta(seconds=30)
-    # Attempts at 0, 1, 3 and 7 seconds; the next one, at 15, would be too late.
-    assert acts.attempts == (4 if kind is TimeoutType.SCHEDULE_TO_CLOSE else 0)
+    assert await env.get_current_time() - before < timedelta(seconds=5)
+    assert acts.attempts == 0
+
+
+async def test_retries_end_before_the_schedule_to_close_timeout(env: WorkflowEnvironment, task_queue: str) -> None:
+    acts = Acts()
+    before = await env.get_current_time()
+    with anyio.fail_after(20):
+        async with worker(env, task_queue, acts):
+            with pytest.raises(WorkflowFailureError, match="again and again") as caught:
+                await env.client.execute_workflow(Retries.run, id="retries", task_queue=task_queue)
+    cause = caught.value.cause
+    assert isinstance(cause, ActivityError)
+    assert cause.retry_state is RetryState.TIMEOUT
+    assert acts.attempts == 4, "after 0, 1, 3 and 7 seconds; the next one, after 15, would be too late"
+    assert await env.get_current_time() - before < timedelta(seconds=15)
 
 
 async def test_a_stopping_worker_lets_activities_finish(env: WorkflowEnvironment, task_queue: str) -> None:

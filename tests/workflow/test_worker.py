@@ -71,6 +71,7 @@ class FakeClient:
 
     def __init__(self) -> None:
         self._core = FakeCore()
+        self._workers: set[Worker] = set()
 
 
 @workflow.defn

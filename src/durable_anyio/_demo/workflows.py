@@ -9,7 +9,7 @@ import anyio
 from durable_anyio import workflow
 from durable_anyio._demo import tree
 from durable_anyio._demo.activities import Digest, Entry, count_files, finish_manifest, hash_file, list_page, write_page
-from durable_anyio.exceptions import ActivityError
+from durable_anyio.exceptions import ActivityError, ApplicationError
 
 PAGE_FILES = 250
 HISTORY_EVENTS = 2_000
@@ -40,6 +40,12 @@ class Progress:
     problems: list[tree.Problem] = field(default_factory=list)
     after: str | None = None
     manifest_bytes: int = 0
+
+
+def _reason(error: ActivityError) -> str:
+    """What the activity said, without the type it was raised as."""
+    cause = error.__cause__
+    return cause.message if isinstance(cause, ApplicationError) else str(cause or error)
 
 
 @workflow.defn(name="HashTree")
@@ -78,7 +84,7 @@ class HashTree:
                 try:
                     digest = await hash_file(job.directory, path)
                 except ActivityError as error:
-                    self._record(tree.Problem(path, str(error.__cause__ or error)))
+                    self._record(tree.Problem(path, _reason(error)))
                     return
             digests[path] = digest
             self._progress.done += 1

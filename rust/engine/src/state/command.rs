@@ -52,8 +52,10 @@ fn check_blob(cause: Cause, name: &str, blob: &Option<impl Message>) -> Result<(
 /// The checks of a retry policy, as the service does them.
 pub fn check_retry_policy(policy: &Option<RetryPolicy>) -> Result<(), String> {
     let Some(policy) = policy else { return Ok(()) };
-    if is_negative(&policy.initial_interval) || is_negative(&policy.maximum_interval) {
-        return Err("an interval of the retry policy is negative".into());
+    for (name, interval) in [("InitialInterval", &policy.initial_interval), ("MaximumInterval", &policy.maximum_interval)] {
+        if is_negative(interval) {
+            return Err(format!("invalid {name} set on retry policy: negative duration"));
+        }
     }
     if policy.backoff_coefficient != 0.0 && (policy.backoff_coefficient < 1.0 || !policy.backoff_coefficient.is_finite()) {
         return Err("BackoffCoefficient cannot be less than 1 on retry policy.".into());
@@ -296,7 +298,7 @@ impl Run {
             workflow_type: command.workflow_type.filter(|kind| !kind.name.is_empty()).or(started.workflow_type),
             task_queue: command.task_queue.filter(|queue| !queue.name.is_empty()).or(started.task_queue),
             input: command.input,
-            workflow_run_timeout: or(command.workflow_run_timeout, started.workflow_run_timeout),
+            workflow_run_timeout: Some(or(command.workflow_run_timeout, started.workflow_run_timeout).unwrap_or_default()),
             workflow_task_timeout: or(command.workflow_task_timeout, started.workflow_task_timeout),
             workflow_task_completed_event_id: completed,
             backoff_start_interval: command.backoff_start_interval,

@@ -2,6 +2,7 @@
 
 use durable_client::{Code, Status};
 use prost::Message;
+use temporalio_protos::temporal::api::errordetails::v1::NotFoundFailure;
 
 /// The server's `limit.maxIDLength`.
 pub const MAX_ID_LENGTH: usize = 1000;
@@ -34,9 +35,21 @@ pub fn check_id(name: &str, value: &str) -> Result<(), Status> {
     check_length(name, value)
 }
 
+pub fn check_queue(name: &str) -> Result<(), Status> {
+    if name.is_empty() {
+        return Err(invalid("taskQueue is not set"));
+    }
+    check_length("taskQueue", name)
+}
+
+/// The service gives every NotFound this detail; clients tell by it that the service said so and no proxy.
+pub fn not_found(message: impl Into<String>) -> Status {
+    Status::with_detail(Code::NotFound, message, "temporal.api.errordetails.v1.NotFoundFailure", &NotFoundFailure::default())
+}
+
 pub fn check_length(name: &str, value: &str) -> Result<(), Status> {
     if value.len() > MAX_ID_LENGTH {
-        return Err(invalid(format!("{name} exceeds length limit: {} bytes, the limit is {MAX_ID_LENGTH}.", value.len())));
+        return Err(invalid(format!("{name} length exceeds limit: {} bytes, the limit is {MAX_ID_LENGTH}.", value.len())));
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use temporalio_protos::temporal::api::{
 };
 
 use super::{
-    limit::{MAX_QUERIES, check_blob, invalid},
+    limit::{MAX_QUERIES, check_blob, invalid, not_found},
     matching::{Kind, QueueKey, Task},
     record::TaskToken,
     run::RunKey,
@@ -41,10 +41,13 @@ impl World {
     pub fn query(&mut self, env: &Env, call: CallId, request: api::QueryWorkflowRequest) -> Answer {
         self.check_namespace(&request.namespace)?;
         let condition = request.query_reject_condition();
-        let Some(query) = request.query else { return Err(invalid("Query is not set on request.")) };
+        let Some(query) = request.query else { return Err(invalid("WorkflowQuery is not set on request.")) };
+        if query.query_type.is_empty() {
+            return Err(invalid("QueryType is not set on request."));
+        }
         check_blob("QueryWorkflowRequest.Query", &query.query_args)?;
         let key = self.find(env, &request.execution)?;
-        let Some(run) = self.run_mut(key) else { return Err(Status::new(Code::NotFound, "the run has gone")) };
+        let Some(run) = self.run_mut(key) else { return Err(not_found("the run has gone")) };
         let completed = run.record.status == WorkflowExecutionStatus::Completed as i32;
         let rejected = !run.is_open() && match condition {
             QueryRejectCondition::NotOpen => true,
@@ -102,9 +105,12 @@ impl World {
     }
 
     pub fn query_completed(&mut self, request: api::RespondQueryTaskCompletedRequest) -> Answer {
+        if request.task_token.is_empty() {
+            return Err(invalid("Task token not set on request."));
+        }
         let token = TaskToken::decode(request.task_token.as_slice()).map_err(|_| invalid("Invalid TaskToken."))?;
         if token.epoch != self.epoch || !self.queries.contains_key(&token.query) {
-            return Err(Status::new(Code::NotFound, "query task not found, or already expired"));
+            return Err(not_found("query task not found, or already expired"));
         }
         let answer = match request.completed_type() {
             QueryResultType::Answered => Ok(api::QueryWorkflowResponse { query_result: request.query_result, ..Default::default() }.into()),

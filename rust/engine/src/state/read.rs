@@ -15,7 +15,7 @@ use temporalio_protos::temporal::api::{
 use super::{
     filter::Filter,
     history::is_close,
-    limit::{MAX_PAGE_BYTES, invalid},
+    limit::{MAX_PAGE_BYTES, invalid, not_found},
     matching::{Kind, LISTED},
     record::{ActivityRecord, HistoryToken, RunRecord},
     run::{Run, RunKey},
@@ -147,7 +147,7 @@ impl World {
     pub fn get_history(&mut self, env: &Env, call: CallId, request: api::GetWorkflowExecutionHistoryRequest) -> Answer {
         self.check_namespace(&request.namespace)?;
         let close_only = request.history_event_filter_type() == HistoryEventFilterType::CloseEvent;
-        let mut execution = request.execution.unwrap_or_default();
+        let Some(mut execution) = request.execution else { return Err(invalid("Execution is not set on request.")) };
         let mut token = HistoryToken::default();
         if !request.next_page_token.is_empty() {
             token = HistoryToken::decode(request.next_page_token.as_slice()).map_err(|_| invalid("Invalid NextPageToken."))?;
@@ -170,7 +170,7 @@ impl World {
 
     /// The next page of a workflow task's history; the last one ends with the task's transient events.
     fn task_page(&self, env: &Env, key: RunKey, from: i64, end: i64) -> Result<Response, Status> {
-        let Some(run) = self.runs.get(&key) else { return Err(Status::new(Code::NotFound, "the run has gone")) };
+        let Some(run) = self.runs.get(&key) else { return Err(not_found("the run has gone")) };
         let (mut events, next) = self.events_page(env, run, from, end, usize::MAX)?;
         let next_page_token = if next < end { page_token(run, next, end) } else { Vec::new() };
         if next_page_token.is_empty() && run.record.next_event_id == end {
@@ -181,7 +181,7 @@ impl World {
 
     /// A reader's page, or `None` when it has to wait.
     fn history_page(&self, env: &Env, key: RunKey, wait: &HistoryWait, waits: bool) -> Result<Option<Response>, Status> {
-        let Some(run) = self.runs.get(&key) else { return Err(Status::new(Code::NotFound, "the run has gone")) };
+        let Some(run) = self.runs.get(&key) else { return Err(not_found("the run has gone")) };
         let end = run.record.next_event_id;
         let (mut events, mut next_page_token) = (Vec::new(), Vec::new());
         if wait.close_only {
@@ -245,7 +245,7 @@ impl World {
     pub fn describe(&mut self, env: &Env, request: api::DescribeWorkflowExecutionRequest) -> Answer {
         self.check_namespace(&request.namespace)?;
         let key = self.find(env, &request.execution)?;
-        let Some(run) = self.runs.get(&key) else { return Err(Status::new(Code::NotFound, "the run has gone")) };
+        let Some(run) = self.runs.get(&key) else { return Err(not_found("the run has gone")) };
         let started = run.started();
         let time = |at: Nanos| (at > 0).then(|| timestamp(at));
         let state = |started: bool| if started { PendingWorkflowTaskState::Started } else { PendingWorkflowTaskState::Scheduled };
@@ -306,7 +306,7 @@ impl World {
         self.check_namespace(&request.namespace)?;
         let kind = if request.task_queue_type() == TaskQueueType::Activity { Kind::Activity } else { Kind::Workflow };
         let name = request.task_queue.map(|queue| queue.name).unwrap_or_default();
-        super::limit::check_id("TaskQueue", &name)?;
+        super::limit::check_queue(&name)?;
         let key = (kind, name);
         let Some(queue) = self.queues.get(&key) else { return Ok(Some(api::DescribeTaskQueueResponse::default().into())) };
         let backlog = queue.tasks.iter().filter(|task| self.is_waiting(&key, task)).count() as i64;

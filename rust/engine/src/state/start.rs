@@ -1,6 +1,7 @@
 //! Calls that begin, signal and end runs from outside.
 
 use durable_client::{Code, Status};
+use prost::Message;
 use prost_wkt_types::Duration;
 use temporalio_protos::temporal::api::{
     common::v1::Payloads,
@@ -16,7 +17,7 @@ use temporalio_protos::temporal::api::{
 
 use super::{
     command::check_retry_policy,
-    limit::{MAX_SIGNAL_REQUESTS, check_blob, check_id, check_length, invalid},
+    limit::{MAX_BLOB_BYTES, MAX_ID_LENGTH, MAX_SIGNAL_REQUESTS, check_blob, check_id, check_length, invalid, not_found},
     run::{Run, RunKey},
     time::{Nanos, duration, is_negative, length, timestamp},
     world::{Answer, Env, World},
@@ -70,24 +71,50 @@ impl Run {
 }
 
 fn check_start(request: &api::StartWorkflowExecutionRequest) -> Result<(), Status> {
+    check_policies(request)?;
+    if request.workflow_id.len() > MAX_ID_LENGTH {
+        return Err(invalid(format!("WorkflowId exceeds maximum allowed length ({}/{MAX_ID_LENGTH})", request.workflow_id.len())));
+    }
     check_id("WorkflowId", &request.workflow_id)?;
     check_id("WorkflowType", request.workflow_type.as_ref().map_or("", |kind| &kind.name))?;
-    check_id("TaskQueue", request.task_queue.as_ref().map_or("", |queue| &queue.name))?;
+    match request.task_queue.as_ref().map_or("", |queue| &queue.name) {
+        "" => return Err(invalid("missing task queue name")),
+        queue => check_length("taskQueue", queue)?,
+    }
     check_length("RequestId", &request.request_id)?;
     for (name, timeout) in [
         ("WorkflowExecutionTimeout", &request.workflow_execution_timeout), ("WorkflowRunTimeout", &request.workflow_run_timeout),
         ("WorkflowTaskTimeout", &request.workflow_task_timeout), ("WorkflowStartDelay", &request.workflow_start_delay),
     ] {
         if is_negative(timeout) {
-            return Err(invalid(format!("Invalid {name}: it is negative.")));
+            return Err(invalid(format!("An invalid {name}Seconds is set on request. cause: negative duration")));
         }
     }
     if !request.cron_schedule.is_empty() {
+        if request.workflow_start_delay.is_some() {
+            return Err(invalid("CronSchedule and WorkflowStartDelay may not be used together."));
+        }
         return Err(Status::new(Code::Unimplemented, "the embedded engine does not do cron schedules yet"));
     }
     check_retry_policy(&request.retry_policy).map_err(invalid)?;
     check_blob("StartWorkflowExecutionRequest.Input", &request.input)?;
-    check_blob("StartWorkflowExecutionRequest.Memo", &request.memo)
+    match request.memo.as_ref().map_or(0, Message::encoded_len) {
+        size if size > MAX_BLOB_BYTES => Err(invalid(format!("Memo size exceeds limit: it has {size} bytes, the limit is {MAX_BLOB_BYTES}."))),
+        _ => Ok(()),
+    }
+}
+
+/// Policies that contradict each other.
+fn check_policies(request: &api::StartWorkflowExecutionRequest) -> Result<(), Status> {
+    let conflict = request.workflow_id_conflict_policy();
+    match request.workflow_id_reuse_policy() {
+        WorkflowIdReusePolicy::TerminateIfRunning if conflict != WorkflowIdConflictPolicy::Unspecified => Err(invalid(
+            "Invalid WorkflowIDReusePolicy: WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING cannot be used together with a WorkflowIDConflictPolicy")),
+        WorkflowIdReusePolicy::RejectDuplicate if conflict == WorkflowIdConflictPolicy::TerminateExisting => Err(invalid(
+            "Invalid WorkflowIDReusePolicy: WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE cannot be used together with \
+             WorkflowIdConflictPolicy WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING")),
+        _ => Ok(()),
+    }
 }
 
 /// A run may not take longer than its execution; what nobody set stays unset in the history.
@@ -127,9 +154,9 @@ impl World {
         let done = run.record.status == WorkflowExecutionStatus::Completed as i32;
         match reuse {
             WorkflowIdReusePolicy::RejectDuplicate => Err(already_started(run, format!(
-                "Workflow execution already finished. WorkflowId: {id}, RunId: {run_id}. Workflow Id reuse policy: RejectDuplicate."))),
+                "Workflow execution already finished. WorkflowId: {id}, RunId: {run_id}. Workflow Id reuse policy: reject duplicate workflow Id."))),
             WorkflowIdReusePolicy::AllowDuplicateFailedOnly if done => Err(already_started(run, format!(
-                "Workflow execution already finished successfully. WorkflowId: {id}, RunId: {run_id}. Workflow Id reuse policy: AllowDuplicateFailedOnly."))),
+                "Workflow execution already finished successfully. WorkflowId: {id}, RunId: {run_id}. Workflow Id reuse policy: allow duplicate workflow Id if last run failed."))),
             _ => Ok(Conflict::Free),
         }
     }
@@ -262,9 +289,22 @@ impl World {
 
     pub fn signal_with_start(&mut self, env: &Env, request: api::SignalWithStartWorkflowExecutionRequest) -> Answer {
         self.check_namespace(&request.namespace)?;
-        check_id("SignalName", &request.signal_name)?;
+        if request.signal_name.is_empty() {
+            return Err(invalid("signal not set"));
+        }
+        check_length("SignalName", &request.signal_name)?;
+        if request.workflow_type.as_ref().is_none_or(|kind| kind.name.is_empty()) {
+            return Err(invalid("workflow type not set"));
+        }
+        if request.workflow_id_conflict_policy() == WorkflowIdConflictPolicy::Fail {
+            return Err(invalid("Invalid WorkflowIDConflictPolicy: WORKFLOW_ID_CONFLICT_POLICY_FAIL is not supported for this operation."));
+        }
         check_blob("SignalWithStartWorkflowExecutionRequest.SignalInput", &request.signal_input)?;
-        let policy = if request.workflow_id_conflict_policy == 0 { WorkflowIdConflictPolicy::UseExisting as i32 } else { request.workflow_id_conflict_policy };
+        // The reuse policy that terminates says by itself what becomes of a running workflow.
+        let policy = match (request.workflow_id_conflict_policy, request.workflow_id_reuse_policy()) {
+            (0, reuse) if reuse != WorkflowIdReusePolicy::TerminateIfRunning => WorkflowIdConflictPolicy::UseExisting as i32,
+            (policy, _) => policy,
+        };
         let start = api::StartWorkflowExecutionRequest {
             namespace: request.namespace, workflow_id: request.workflow_id, workflow_type: request.workflow_type, task_queue: request.task_queue,
             input: request.input, workflow_execution_timeout: request.workflow_execution_timeout, workflow_run_timeout: request.workflow_run_timeout,
@@ -296,9 +336,11 @@ impl World {
 
     pub fn request_cancel(&mut self, env: &Env, request: api::RequestCancelWorkflowExecutionRequest) -> Answer {
         self.check_namespace(&request.namespace)?;
-        let run = self.find_open(env, &request.workflow_execution)?;
+        let key = self.find(env, &request.workflow_execution)?;
+        let Some(run) = self.run_mut(key) else { return Err(not_found("the run has gone")) };
         check_chain(run, &request.first_execution_run_id)?;
-        if !run.record.cancel_requested {
+        // A workflow that has ended needs no cancellation: that is no error.
+        if run.is_open() && !run.record.cancel_requested {
             run.record.cancel_requested = true;
             run.add_outside(env.now, Attributes::WorkflowExecutionCancelRequestedEventAttributes(WorkflowExecutionCancelRequestedEventAttributes {
                 cause: request.reason, identity: request.identity, ..Default::default()
@@ -310,9 +352,9 @@ impl World {
 
     pub fn terminate(&mut self, env: &Env, request: api::TerminateWorkflowExecutionRequest) -> Answer {
         self.check_namespace(&request.namespace)?;
-        check_blob("TerminateWorkflowExecutionRequest.Details", &request.details)?;
         let run = self.find_open(env, &request.workflow_execution)?;
         check_chain(run, &request.first_execution_run_id)?;
+        check_blob("TerminateWorkflowExecutionRequest.Details", &request.details)?;
         run.terminate(env.now, request.reason, request.details, request.identity);
         let key = run.key;
         self.note_closed(key);
@@ -322,7 +364,7 @@ impl World {
 
 fn check_chain(run: &Run, first_execution_run_id: &str) -> Result<(), Status> {
     if !first_execution_run_id.is_empty() && run.started().first_execution_run_id != first_execution_run_id {
-        return Err(Status::new(Code::NotFound, format!("workflow not found for ID: {}", run.record.workflow_id)));
+        return Err(not_found("workflow execution not found"));
     }
     Ok(())
 }

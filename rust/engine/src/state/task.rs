@@ -1,6 +1,6 @@
 //! Tasks on their way to workers and back: polls, matching, and the workers' answers.
 
-use durable_client::{Code, Response, Status};
+use durable_client::{Response, Status};
 use prost::Message;
 use temporalio_protos::temporal::api::{
     common::v1::WorkflowExecution,
@@ -13,7 +13,7 @@ use temporalio_protos::temporal::api::{
 
 use super::{
     activity::End,
-    limit::{MAX_BLOB_BYTES, check_id, invalid},
+    limit::{MAX_BLOB_BYTES, check_queue, invalid, not_found},
     matching::{Kind, LISTED, QueueKey, Task},
     record::TaskToken,
     run::{Ready, Run, RunKey},
@@ -62,11 +62,11 @@ pub fn handle_deadlines(run: &mut Run, now: Nanos) {
 }
 
 fn task_gone() -> Status {
-    Status::new(Code::NotFound, "Workflow task not found.")
+    not_found("Workflow task not found.")
 }
 
 fn activity_gone() -> Status {
-    Status::new(Code::NotFound, "invalid activityID or activity already timed out or invoking workflow is completed")
+    not_found("invalid activityID or activity already timed out or invoking workflow is completed")
 }
 
 fn decode(token: &[u8]) -> Result<TaskToken, Status> {
@@ -80,7 +80,7 @@ impl World {
     pub fn poll(&mut self, env: &Env, call: u64, kind: Kind, namespace: &str, queue: Option<TaskQueue>, identity: String) -> Answer {
         self.check_namespace(namespace)?;
         let name = queue.map(|queue| queue.name).unwrap_or_default();
-        check_id("TaskQueue", &name)?;
+        check_queue(&name)?;
         let key = (kind, name);
         let queue = self.queues.entry(key.clone()).or_default();
         queue.seen.retain(|_, at| env.mono - *at < LISTED);
@@ -273,7 +273,7 @@ impl World {
     fn check_task(&self, token: &TaskToken) -> Result<(), Status> {
         let run = self.runs.get(&token.run_key).filter(|run| run.record.run_id == token.run_id).ok_or_else(task_gone)?;
         if !run.is_open() {
-            return Err(Status::new(Code::NotFound, "workflow execution already completed"));
+            return Err(not_found("workflow execution already completed"));
         }
         run.record.task.as_ref()
             .filter(|task| task.is_started() && task.started_event_id == token.started_event_id && task.scheduled_event_id == token.scheduled_event_id

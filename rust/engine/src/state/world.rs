@@ -7,6 +7,7 @@ use durable_client::{Code, Request, Response, Status};
 use temporalio_protos::temporal::api::{errordetails::v1::NamespaceNotFoundFailure, history::v1::HistoryEvent, workflowservice::v1 as api};
 
 use super::{
+    limit::{invalid, not_found},
     filter::Filter,
     limit::MAX_CLOSED_RUNS,
     matching::{Kind, Queue, QueueKey, Task},
@@ -143,17 +144,22 @@ impl World {
 
     /// The run an execution names, or NotFound.
     pub fn find(&mut self, env: &Env, execution: &Option<temporalio_protos::temporal::api::common::v1::WorkflowExecution>) -> Result<RunKey, Status> {
-        let Some(execution) = execution else { return Err(super::limit::invalid("Execution is not set on request.")) };
+        let Some(execution) = execution else { return Err(invalid("Execution is not set on request.")) };
         let (workflow_id, run_id) = (execution.workflow_id.as_str(), execution.run_id.as_str());
-        super::limit::check_id("WorkflowId", workflow_id)?;
-        let not_found = || Status::new(Code::NotFound, format!("workflow not found for ID: {workflow_id}"));
-        if run_id.is_empty() {
-            return self.current(env, workflow_id)?.ok_or_else(not_found);
+        if workflow_id.is_empty() {
+            return Err(invalid("WorkflowId is not set on request."));
         }
+        if run_id.is_empty() {
+            return self.current(env, workflow_id)?.ok_or_else(|| not_found(format!("workflow not found for ID: {workflow_id}")));
+        }
+        if uuid::Uuid::parse_str(run_id).is_err() {
+            return Err(invalid("Invalid RunId."));
+        }
+        let missing = || not_found(format!("workflow execution not found for workflow ID \"{workflow_id}\" and run ID \"{run_id}\""));
         let key = match self.by_run_id.get(run_id) {
             Some(key) => *key,
             None => {
-                let run = env.source.by_run_id(run_id)?.ok_or_else(not_found)?;
+                let run = env.source.by_run_id(run_id)?.ok_or_else(missing)?;
                 let key = run.key;
                 self.adopt(run, env.now, false);
                 self.closed.push_back(key);
@@ -162,7 +168,7 @@ impl World {
         };
         match self.runs.get(&key) {
             Some(run) if run.record.workflow_id == workflow_id => Ok(key),
-            _ => Err(not_found()),
+            _ => Err(missing()),
         }
     }
 
@@ -171,7 +177,7 @@ impl World {
         let key = self.find(env, execution)?;
         match self.run_mut(key) {
             Some(run) if run.is_open() => Ok(run),
-            _ => Err(Status::new(Code::NotFound, "workflow execution already completed")),
+            _ => Err(not_found("workflow execution already completed")),
         }
     }
 
@@ -180,7 +186,7 @@ impl World {
             return Ok(());
         }
         if namespace.is_empty() {
-            return Err(super::limit::invalid("Namespace not set on request."));
+            return Err(invalid("Namespace is empty."));
         }
         let detail = NamespaceNotFoundFailure { namespace: namespace.into() };
         Err(Status::with_detail(
