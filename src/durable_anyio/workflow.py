@@ -76,12 +76,8 @@ RunFunction = TypeVar("RunFunction", bound=Callable[..., Coroutine[Any, Any, Any
 @overload
 def defn(cls: C, /) -> C: ...
 @overload
-def defn(
-    *, name: str | None = None, failure_exception_types: Sequence[type[BaseException]] | None = None
-) -> Callable[[C], C]: ...
-def defn(
-    cls: Any = None, /, *, name: str | None = None, failure_exception_types: Sequence[type[BaseException]] | None = None
-) -> Any:
+def defn(*, name: str | None = None, failure_exception_types: Sequence[type[BaseException]] | None = None) -> Callable[[C], C]: ...
+def defn(cls: Any = None, /, *, name: str | None = None, failure_exception_types: Sequence[type[BaseException]] | None = None) -> Any:
     """Makes a workflow of a class that has one method decorated with `@workflow.run`.
 
     :param name: its type in histories; the class's name if not given.

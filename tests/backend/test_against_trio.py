@@ -53,7 +53,11 @@ def shuffled(chance: random.Random) -> Callable[[list[Task]], int]:
 
 
 EXAMPLES = int(os.environ.get("DURABLE_EXAMPLES", "150"))
-SETTINGS = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large])
+SETTINGS = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+)
 
 
 @SETTINGS

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import anyio
-from durable_anyio._bridge.core import Core
 
 from durable_anyio import converter
 from durable_anyio._bridge import proto
+from durable_anyio._bridge.core import Core
 from durable_anyio.client import Client
 from durable_anyio.exceptions import RPCError
 

@@ -128,7 +128,7 @@ async def worker(env: WorkflowEnvironment, task_queue: str, workflows: list[type
 async def until(probe: Callable[[], Awaitable[T | None]]) -> T:
     """What the probe answers as soon as it answers something."""
     with anyio.fail_after(10):
-        while not (found := await probe()):
+        while not (found := await probe()):  # noqa: ASYNC110  # what changes is in the engine
             await anyio.sleep(0.005)
         return found
 
@@ -156,13 +156,17 @@ async def works(env: WorkflowEnvironment, task_queue: str) -> None:
 # -- files
 
 
+def content(path: Path) -> bytes:
+    return path.read_bytes()
+
+
 async def refusal(path: Path) -> str:
     """Why the file is refused; it is left as it was."""
-    before = path.read_bytes()
+    before = content(path)
     with anyio.fail_after(10), pytest.raises(RPCError) as caught:
         async with Client.connect(f"sqlite:{path}"):
             pass
-    assert path.read_bytes() == before
+    assert content(path) == before
     text = caught.value.message
     assert str(path) in text
     assert "hint:" in text
@@ -231,11 +235,15 @@ anyio.run(main)
 """
 
 
+def hold(path: Path) -> subprocess.Popen[bytes]:
+    """Another process that has the file open until its input ends."""
+    command = [sys.executable, "-c", HOLDER, f"sqlite:{path}"]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
 async def test_a_file_held_by_another_process(anyio_backend: str, tmp_path: Path) -> None:
     path = tmp_path / "held.db"
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, f"sqlite:{path}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
+    holder = hold(path)
     try:
         assert holder.stdin is not None
         assert holder.stdout is not None
@@ -295,7 +303,7 @@ async def test_a_mistyped_task_queue(env: WorkflowEnvironment, task_queue: str, 
 @pytest.mark.parametrize("args", [(), (Order(1, "x"), 2), (1,), ("text",), (None,), ({"number": 1},)], ids=repr)
 async def test_arguments_that_do_not_fit(env: WorkflowEnvironment, task_queue: str, args: tuple[Any, ...]) -> None:
     start: Any = env.client.start_workflow
-    with pytest.raises(TypeError, match="Good.run"):
+    with pytest.raises(TypeError, match=r"Good\.run"):
         await start(Good.run, *args, id="wrong", task_queue=task_queue)
     assert await stored(env.client) == []
 
@@ -362,7 +370,7 @@ async def test_ids_that_are_too_long_or_empty(env: WorkflowEnvironment, task_que
 async def test_the_engine_refuses_long_ids_by_itself(env: WorkflowEnvironment, task_queue: str) -> None:
     request = env.client.service.request("StartWorkflowExecution", namespace="default", workflow_id="x" * 1001, request_id="r")
     request.workflow_type.name, request.task_queue.name = "Good", task_queue
-    with pytest.raises(RPCError, match="1000|1,000|length") as caught:
+    with pytest.raises(RPCError, match=r"1000|1,000|length") as caught:
         await env.client.service.call("StartWorkflowExecution", request)
     assert caught.value.status is RPCStatusCode.INVALID_ARGUMENT
     assert await stored(env.client) == []

@@ -6,9 +6,7 @@
 //! with every core-based SDK, so that a history of one replays in the other.
 
 use std::collections::BTreeSet;
-use temporalio_protos::temporal::api::{
-    history::v1::WorkflowTaskCompletedEventAttributes, sdk::v1::WorkflowTaskCompletedMetadata,
-};
+use temporalio_protos::temporal::api::{history::v1::WorkflowTaskCompletedEventAttributes, sdk::v1::WorkflowTaskCompletedMetadata};
 
 /// The name that completions carry; readers choose by it how to replay.
 pub(crate) const SDK_NAME: &str = "durable-anyio";

@@ -13,9 +13,7 @@ use temporalio_protos::{
             remove_from_cache::EvictionReason as WireReason, workflow_activation_job::Variant as Job,
         },
         workflow_commands::{QueryResult, WorkflowCommand, workflow_command::Variant as LangCommand},
-        workflow_completion::{
-            self, Success, WorkflowActivationCompletion, workflow_activation_completion::Status as CompletionStatus,
-        },
+        workflow_completion::{self, Success, WorkflowActivationCompletion, workflow_activation_completion::Status as CompletionStatus},
     },
     temporal::api::{
         enums::v1::WorkflowTaskFailedCause,
@@ -250,8 +248,7 @@ impl Run {
         self.open = Open::Nothing;
         self.task = None;
         self.is_broken = true;
-        let reason =
-            if message.contains("UnhandledCommand") { WireReason::UnhandledCommand } else { WireReason::TaskNotFound };
+        let reason = if message.contains("UnhandledCommand") { WireReason::UnhandledCommand } else { WireReason::TaskNotFound };
         self.want_eviction(reason, format!("the service refused the completion of the workflow task: {message}"));
         self.advance();
     }
@@ -302,9 +299,8 @@ impl Run {
         queries.extend(task.query.map(|query| query_to_job(OLD_QUERY_ID.to_owned(), query)));
         self.task = Some(Task { token: task.task_token, queries, is_old_query });
         let workflow_id = task.workflow_execution.map(|execution| execution.workflow_id).unwrap_or_default();
-        let workflow = self
-            .workflow
-            .get_or_insert_with(|| Workflow::new(self.run_id.clone(), workflow_id, self.options.task_queue.clone()));
+        let workflow =
+            self.workflow.get_or_insert_with(|| Workflow::new(self.run_id.clone(), workflow_id, self.options.task_queue.clone()));
         if let Err(fault) = workflow.handle_history(events, task.previous_started_event_id) {
             return self.fail(&fault);
         }

@@ -21,8 +21,8 @@ use temporalio_protos::{
     coresdk::{
         common::VersioningIntent,
         workflow_activation::{
-            CancelWorkflow, SignalWorkflow, UpdateRandomSeed, WorkflowActivation, WorkflowActivationJob,
-            start_workflow_from_attribs, workflow_activation_job::Variant as Job,
+            CancelWorkflow, SignalWorkflow, UpdateRandomSeed, WorkflowActivation, WorkflowActivationJob, start_workflow_from_attribs,
+            workflow_activation_job::Variant as Job,
         },
         workflow_commands::{ContinueAsNewWorkflowExecution, WorkflowCommand, workflow_command::Variant as LangCommand},
     },
@@ -424,8 +424,7 @@ impl Workflow {
     }
 
     fn handle_command(&mut self, command: WorkflowCommand) -> Result<(), Fault> {
-        let annotations =
-            Annotations { user_metadata: command.user_metadata, event_group_markers: command.event_group_markers };
+        let annotations = Annotations { user_metadata: command.user_metadata, event_group_markers: command.event_group_markers };
         match command.variant {
             None => return Err(Fault::Fatal("the code gave a command without content".to_owned())),
             Some(LangCommand::StartTimer(command)) => {

@@ -75,10 +75,7 @@ fn jobs_of_one_task_are_ordered() {
     service.start_task();
     run.handle_task(service.sticky_task());
     let activation = next_activation(&mut run);
-    assert_eq!(
-        names(&activation),
-        ["SignalWorkflow", "SignalWorkflow", "FireTimer", "ResolveActivity", "CancelWorkflow"]
-    );
+    assert_eq!(names(&activation), ["SignalWorkflow", "SignalWorkflow", "FireTimer", "ResolveActivity", "CancelWorkflow"]);
     assert!(!activation.is_replaying);
     run.handle_completion(completion(vec![complete_workflow()]));
     let request = next_complete(&mut run);

@@ -32,10 +32,10 @@ _NOT_STARTED: Any = object()
 class TaskGroup(BaseTaskGroup):
     """A durable task group; AnyIO's contract."""
 
-    cancel_scope: CancelScope  # pyright: ignore[reportIncompatibleVariableOverride]
+    cancel_scope: CancelScope
 
     def __init__(self) -> None:
-        self.cancel_scope = CancelScope()
+        self.cancel_scope = CancelScope()  # pyright: ignore[reportIncompatibleVariableOverride]
         self.host: Task | None = None
         self.children: dict[Task, None] = {}
         self.pending_starts = 0

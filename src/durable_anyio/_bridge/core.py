@@ -100,7 +100,7 @@ class Core:
         self._receivers: dict[int, Receiver] = {}
         self._next_id = 1
         self._batch: list[Any] = []
-        self._is_handling = False
+        self._is_batching = False
         self._is_closed = False
         self._end: Exception | None = None
         self._closed = anyio.Event()
@@ -175,13 +175,13 @@ class Core:
         return pending.value
 
     def post(self, command: Any) -> None:
-        """Sends a command without waiting. What handlers post goes in one batch when the pump has handled everything.
+        """Sends a command without waiting. What handlers post, and the tasks that they wake, goes in one batch.
 
         After `close` it does nothing: whoever answers late finds nobody to answer to.
         """
         if self._end is not None:
             return
-        if self._is_handling:
+        if self._is_batching:
             self._batch.append(command)
         else:
             native.core_submit(self._handle, _Commands(commands=[command]).SerializeToString())
@@ -205,6 +205,7 @@ class Core:
             await self._closed.wait()
             return
         self._is_closed = True
+        self._submit()
         self._finish(None)
         with anyio.CancelScope(shield=True):
             # The pump first: it must not wait for a descriptor that is being closed.
@@ -228,27 +229,34 @@ class Core:
         try:
             while True:
                 await anyio.wait_readable(self._wake_fd)
+                self._is_batching = True
                 self._drain()
+                self._submit()
+                # A crossing gives up the interpreter's lock, which costs more than a command does. So the tasks that were just woken
+                # get their turn first, and what they send goes together.
+                await anyio.lowlevel.checkpoint()
+                self._is_batching = False
+                self._submit()
         except Exception as error:
             logger.exception("the connection between Python and Rust broke; please report it")
             reason = error
         finally:
+            self._is_batching = False
             # Also when the loop ends or the host cancels everything: nobody may wait for an answer that nobody reads.
             self._finish(reason)
 
     def _drain(self) -> None:
-        self._is_handling = True
-        try:
-            for item in _Items.FromString(native.core_drain(self._handle, DRAIN_LIMIT)).items:
-                try:
-                    self._handle_item(item)
-                except Exception:
-                    logger.exception("an item of the core could not be handled; please report it")
-        finally:
-            self._is_handling = False
+        for item in _Items.FromString(native.core_drain(self._handle, DRAIN_LIMIT)).items:
+            try:
+                self._handle_item(item)
+            except Exception:
+                logger.exception("an item of the core could not be handled; please report it")
+
+    def _submit(self) -> None:
+        """Sends what was posted since the last time."""
+        if self._batch and self._end is None:
             batch, self._batch = self._batch, []
-            if batch and self._end is None:
-                native.core_submit(self._handle, _Commands(commands=batch).SerializeToString())
+            native.core_submit(self._handle, _Commands(commands=batch).SerializeToString())
 
     def _handle_item(self, item: Any) -> None:
         match item.WhichOneof("kind"):

@@ -130,8 +130,7 @@ impl Activity {
             State::Withdrawn | State::Abandoned => vec![told],
             _ => {
                 let request = RequestCancelActivityTaskCommandAttributes { scheduled_event_id: self.scheduled_id };
-                let mut effects =
-                    vec![Effect::Command(CommandAttributes::RequestCancelActivityTaskCommandAttributes(request))];
+                let mut effects = vec![Effect::Command(CommandAttributes::RequestCancelActivityTaskCommandAttributes(request))];
                 if self.cancellation == ActivityCancellationType::TryCancel {
                     effects.push(told);
                 }
@@ -237,10 +236,7 @@ impl Activity {
         let canceled = CanceledFailureInfo { details: attributes.details, ..Default::default() };
         Failure {
             message: "Activity cancelled".to_owned(),
-            cause: Some(Box::new(Failure {
-                failure_info: Some(FailureInfo::CanceledFailureInfo(canceled)),
-                ..Default::default()
-            })),
+            cause: Some(Box::new(Failure { failure_info: Some(FailureInfo::CanceledFailureInfo(canceled)), ..Default::default() })),
             failure_info: Some(self.info(
                 attributes.identity,
                 RetryState::CancelRequested,
@@ -272,10 +268,7 @@ impl Activity {
 }
 
 /// An activity gives one value; more would be lost on the way to the code.
-fn only_payload(
-    event_id: i64,
-    payloads: Option<Payloads>,
-) -> Result<Option<temporalio_protos::temporal::api::common::v1::Payload>, Fault> {
+fn only_payload(event_id: i64, payloads: Option<Payloads>) -> Result<Option<temporalio_protos::temporal::api::common::v1::Payload>, Fault> {
     let Some(payloads) = payloads else { return Ok(None) };
     let count = payloads.payloads.len();
     match payloads.payloads.into_iter().next() {

@@ -4,10 +4,7 @@
 
 use super::{Effect, refused, step};
 use crate::fault::Fault;
-use temporalio_protos::temporal::api::{
-    enums::v1::EventType,
-    history::v1::HistoryEvent,
-};
+use temporalio_protos::temporal::api::{enums::v1::EventType, history::v1::HistoryEvent};
 
 #[rustfmt::skip]
 const TABLE: &[(State, EventType, State)] = &[
@@ -64,13 +61,7 @@ mod tests {
 
     #[test]
     fn every_transition_of_the_table_and_no_other() {
-        let states = [
-            State::CompleteCommanded,
-            State::FailCommanded,
-            State::CancelCommanded,
-            State::ContinueAsNewCommanded,
-            State::Ended,
-        ];
+        let states = [State::CompleteCommanded, State::FailCommanded, State::CancelCommanded, State::ContinueAsNewCommanded, State::Ended];
         let inputs = [
             EventType::WorkflowExecutionCompleted,
             EventType::WorkflowExecutionFailed,

@@ -109,14 +109,7 @@ mod tests {
         TimerCanceledEventAttributes, TimerFiredEventAttributes, TimerStartedEventAttributes,
     };
 
-    const STATES: [State; 6] = [
-        State::Commanded,
-        State::Running,
-        State::CancelCommanded,
-        State::Withdrawn,
-        State::Fired,
-        State::Canceled,
-    ];
+    const STATES: [State; 6] = [State::Commanded, State::Running, State::CancelCommanded, State::Withdrawn, State::Fired, State::Canceled];
 
     fn event(input: Input, id: &str) -> HistoryEvent {
         let timer_id = id.to_owned();

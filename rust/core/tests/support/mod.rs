@@ -10,9 +10,7 @@ use temporalio_protos::{
             CompleteWorkflowExecution, QueryResult, QuerySuccess, ScheduleActivity, StartTimer, WorkflowCommand, query_result,
             workflow_command::Variant as LangCommand,
         },
-        workflow_completion::{
-            Success, WorkflowActivationCompletion, workflow_activation_completion::Status as CompletionStatus,
-        },
+        workflow_completion::{Success, WorkflowActivationCompletion, workflow_activation_completion::Status as CompletionStatus},
     },
     temporal::api::{
         command::v1::{Command, command::Attributes as CommandAttributes},
@@ -24,9 +22,9 @@ use temporalio_protos::{
             HistoryEvent, TimerCanceledEventAttributes, TimerFiredEventAttributes, TimerStartedEventAttributes,
             WorkflowExecutionCancelRequestedEventAttributes, WorkflowExecutionCanceledEventAttributes,
             WorkflowExecutionCompletedEventAttributes, WorkflowExecutionContinuedAsNewEventAttributes,
-            WorkflowExecutionFailedEventAttributes, WorkflowExecutionSignaledEventAttributes,
-            WorkflowExecutionStartedEventAttributes, WorkflowTaskCompletedEventAttributes, WorkflowTaskFailedEventAttributes,
-            WorkflowTaskScheduledEventAttributes, WorkflowTaskStartedEventAttributes, history_event::Attributes,
+            WorkflowExecutionFailedEventAttributes, WorkflowExecutionSignaledEventAttributes, WorkflowExecutionStartedEventAttributes,
+            WorkflowTaskCompletedEventAttributes, WorkflowTaskFailedEventAttributes, WorkflowTaskScheduledEventAttributes,
+            WorkflowTaskStartedEventAttributes, history_event::Attributes,
         },
         sdk::v1::WorkflowTaskCompletedMetadata,
         workflowservice::v1::{PollWorkflowTaskQueueResponse, RespondWorkflowTaskCompletedRequest},
