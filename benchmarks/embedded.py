@@ -25,7 +25,7 @@ from measure import ACTIVITIES, CONCURRENCY, Figures
 
 HERE = Path(__file__).parent
 # DBOS itself, and what the measuring is written in.
-PEER_REQUIREMENTS = ["dbos", "anyio"]
+PEER_REQUIREMENTS = ["dbos>=3.4,<4", "anyio"]
 SYNCS = 200
 
 ROWS = [  # label, field, whether more is better

@@ -228,7 +228,8 @@ class Client:
 
         :raises WorkflowFailureError: as `WorkflowHandle.result`; else as `start_workflow`.
         """
-        handle: WorkflowHandle[Any, Any] = await self.start_workflow(workflow, *args, result_type=result_type, **options)  # type: ignore[arg-type]
+        start: Any = self.start_workflow  # mypy cannot match *Ts with Any
+        handle = await start(workflow, *args, result_type=result_type, **options)
         return await handle.result()
 
     @overload

@@ -128,7 +128,7 @@ async def worker(env: WorkflowEnvironment, task_queue: str, workflows: list[type
 async def until(probe: Callable[[], Awaitable[T | None]]) -> T:
     """What the probe answers as soon as it answers something."""
     with anyio.fail_after(10):
-        while not (found := await probe()):  # noqa: ASYNC110  # what changes is in the engine
+        while not (found := await probe()):
             await anyio.sleep(0.005)
         return found
 

@@ -16,7 +16,10 @@ from durable_anyio.testing import WorkflowEnvironment
 
 from .conftest import SERVER
 
-pytestmark = [pytest.mark.anyio, pytest.mark.skipif(not SERVER, reason="no real Temporal server: DURABLE_ANYIO_TEST_SERVER=HOST:PORT names one")]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(not SERVER, reason="no real Temporal server: DURABLE_ANYIO_TEST_SERVER=HOST:PORT names one"),
+]
 
 LONG = "x" * 1001
 STATUS = proto.message("google.rpc.Status")
@@ -139,7 +142,12 @@ CASES = [
     Case("describe queue", "DescribeTaskQueue", {}),
     *(
         case
-        for rpc in ("RespondWorkflowTaskCompleted", "RespondWorkflowTaskFailed", "RespondQueryTaskCompleted", "RespondActivityTaskCompleted")
+        for rpc in (
+            "RespondWorkflowTaskCompleted",
+            "RespondWorkflowTaskFailed",
+            "RespondQueryTaskCompleted",
+            "RespondActivityTaskCompleted",
+        )
         for case in (
             Case(f"{rpc} no token", rpc, {}),
             Case(f"{rpc} bad token", rpc, {"task_token": b"\xff\xff\xff"}, words=False),

@@ -55,6 +55,15 @@ def test_readme_example(tmp_path: Path) -> None:
     assert done.stdout == "receipt 7\n"
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_service_example(backend: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "examples/service.py"), backend]
+    for _ in range(2):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        assert sorted(done.stdout.splitlines()) == [f"order-{number} ['cup for {number}', 'tea for {number}']" for number in range(3)]
+
+
 def test_links() -> None:
     documents = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
     missing = [

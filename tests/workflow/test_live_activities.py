@@ -172,7 +172,7 @@ def worker(env: WorkflowEnvironment, task_queue: str, acts: Acts, **options: Any
 
 
 async def until(event: threading.Event) -> None:
-    while not event.is_set():  # noqa: ASYNC110  # a thread sets it
+    while not event.is_set():
         await anyio.sleep(0.002)
 
 

@@ -101,7 +101,7 @@ def worker(client: Client, task_queue: str, *, max_cached_workflows: int = 1000)
 
 async def exists(path: Path) -> None:
     with anyio.fail_after(20):
-        while not await anyio.Path(path).exists():  # noqa: ASYNC110  # another process may make it
+        while not await anyio.Path(path).exists():
             await anyio.sleep(0.005)
 
 
@@ -164,7 +164,7 @@ async def test_terminate(env: WorkflowEnvironment, task_queue: str, has_started:
             await handle.terminate(reason="enough")
         async with worker(env.client, task_queue):
             if has_started:
-                while not await handle.query(Steps.so_far):  # noqa: ASYNC110  # the workflow tells nobody
+                while not await handle.query(Steps.so_far):
                     await anyio.sleep(0.002)
                 await handle.terminate(reason="enough")
             with pytest.raises(WorkflowFailureError, match="enough") as caught:
@@ -182,7 +182,7 @@ async def test_a_client_that_closes_under_its_worker(anyio_backend: str, tmp_pat
     mark = tmp_path / "mark"
     with anyio.fail_after(20):
         client = await Client.connect(target)
-        with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012  # the group raises at its end
+        with pytest.raises(ExceptionGroup) as caught:
             async with anyio.create_task_group() as tg:
                 await tg.start(worker(client, task_queue).run)
                 handle = await client.start_workflow(Survives.run, str(mark), id="survives", task_queue=task_queue)

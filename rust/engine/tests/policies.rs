@@ -1,5 +1,7 @@
 //! Ids that are used again, signals that start, and answers in pages.
 
+#![allow(deprecated, reason = "the old policy is still a request that clients send")]
+
 mod support;
 
 use durable_client::{Code, Status};

@@ -1,4 +1,4 @@
-//! What ends by itself: every timeout, in virtual time.
+//! What ends by itself: every timeout. Time is virtual, but it stands still for no worker: what a worker holds takes real milliseconds.
 
 mod support;
 
@@ -7,16 +7,21 @@ use std::time::Duration;
 use durable_engine::Engine;
 use support::*;
 use temporalio_protos::temporal::api::{
-    command::v1::{CancelTimerCommandAttributes, command::Attributes},
+    command::v1::{CancelTimerCommandAttributes, StartTimerCommandAttributes, command::Attributes},
     enums::v1::{EventType as E, RetryState, TimeoutType, WorkflowExecutionStatus},
     failure::v1::failure::FailureInfo,
     history::v1::{ActivityTaskTimedOutEventAttributes, history_event::Attributes as H},
+    taskqueue::v1::StickyExecutionAttributes,
     workflowservice::v1::*,
 };
 
-/// The only activity's end, after `length` of virtual time.
+fn millis(millis: i32) -> Option<prost_wkt_types::Duration> {
+    Some(prost_wkt_types::Duration { seconds: 0, nanos: millis * 1_000_000 })
+}
+
+/// The only activity's end, after so many milliseconds of workflow time.
 async fn timed_out(engine: &Engine, length: u64) -> ActivityTaskTimedOutEventAttributes {
-    let (task, ()) = tokio::join!(poll(engine), engine.advance(Duration::from_secs(length)));
+    let (task, ()) = tokio::join!(poll(engine), engine.advance(Duration::from_millis(length)));
     let events = task.history.unwrap_or_default().events;
     let found = events.into_iter().find_map(|event| match event.attributes {
         Some(H::ActivityTaskTimedOutEventAttributes(attributes)) => Some(attributes),
@@ -50,14 +55,14 @@ async fn scheduled(command: Attributes) -> std::sync::Arc<Engine> {
 #[test]
 fn an_activity_without_heartbeats_times_out() {
     block_on(async {
-        let engine = scheduled(with(|activity| activity.heartbeat_timeout = seconds(5), 1)).await;
+        let engine = scheduled(with(|activity| activity.heartbeat_timeout = millis(300), 1)).await;
         let task = poll_activity(&engine).await;
-        engine.advance(Duration::from_secs(4)).await;
+        engine.advance(Duration::from_millis(200)).await;
         let beat = RecordActivityTaskHeartbeatRequest { task_token: task.task_token, details: Some(Default::default()), ..Default::default() };
         ask(&engine, beat.clone()).await.expect("beats");
-        engine.advance(Duration::from_secs(4)).await;
+        engine.advance(Duration::from_millis(200)).await;
         ask(&engine, beat).await.expect("the first beat moved the deadline");
-        let event = timed_out(&engine, 6).await;
+        let event = timed_out(&engine, 400).await;
         assert_eq!((kind(&event), event.retry_state()), (TimeoutType::Heartbeat, RetryState::MaximumAttemptsReached));
         assert!(format!("{:?}", event.failure).contains("last_heartbeat_details: Some"));
     });
@@ -67,7 +72,7 @@ fn an_activity_without_heartbeats_times_out() {
 fn an_activity_that_nobody_starts_times_out() {
     block_on(async {
         let engine = scheduled(with(|activity| activity.schedule_to_start_timeout = seconds(5), 0)).await;
-        let event = timed_out(&engine, 6).await;
+        let event = timed_out(&engine, 6000).await;
         assert_eq!((kind(&event), event.started_event_id, event.retry_state()), (TimeoutType::ScheduleToStart, 0, RetryState::NonRetryableFailure));
     });
 }
@@ -76,13 +81,14 @@ fn an_activity_that_nobody_starts_times_out() {
 fn schedule_to_close_ends_all_attempts() {
     block_on(async {
         let engine = scheduled(with(|activity| {
-            activity.schedule_to_close_timeout = seconds(10);
-            activity.start_to_close_timeout = seconds(7);
+            activity.schedule_to_close_timeout = millis(900);
+            activity.start_to_close_timeout = millis(400);
+            activity.retry_policy.get_or_insert_default().initial_interval = millis(100);
         }, 0)).await;
         poll_activity(&engine).await;
-        let (second, ()) = tokio::join!(poll_activity(&engine), engine.advance(Duration::from_secs(9)));
+        let (second, ()) = tokio::join!(poll_activity(&engine), engine.advance(Duration::from_millis(600)));
         assert_eq!(second.attempt, 2);
-        let event = timed_out(&engine, 2).await;
+        let event = timed_out(&engine, 400).await;
         assert_eq!((kind(&event), event.retry_state()), (TimeoutType::ScheduleToClose, RetryState::Timeout));
     });
 }
@@ -127,16 +133,24 @@ fn a_sticky_task_falls_back_to_the_normal_queue() {
     block_on(async {
         let engine = memory(true);
         start(&engine, "a").await;
-        complete_sticky(&engine, poll(&engine).await.task_token, vec![timer("t", 3600)]).await;
+        let request = RespondWorkflowTaskCompletedRequest {
+            task_token: poll(&engine).await.task_token,
+            sticky_attributes: Some(StickyExecutionAttributes { worker_task_queue: queue("sticky"), schedule_to_start_timeout: millis(300) }),
+            ..Default::default()
+        };
+        ask(&engine, request).await.expect("completes");
         // A worker that has just polled counts as alive: the task waits for it, for as long as the worker asked.
         let gone = poll_on(&engine, "sticky");
         assert!(tokio::time::timeout(Duration::from_millis(50), gone).await.is_err());
         signal(&engine, "a", "s").await;
-        let (task, ()) = tokio::join!(poll(&engine), engine.advance(Duration::from_secs(11)));
+        let (task, ()) = tokio::join!(poll(&engine), engine.advance(Duration::from_millis(400)));
         let events = task.history.unwrap_or_default().events;
         assert_eq!(events[0].event_id, 1, "the whole history");
-        let timed_out = events.iter().find(|event| event.event_type() == E::WorkflowTaskTimedOut);
-        assert!(format!("{timed_out:?}").contains("timeout_type: 2") || format!("{timed_out:?}").contains("ScheduleToStart"), "{timed_out:?}");
+        let kinds: Vec<TimeoutType> = events.iter().filter_map(|event| match &event.attributes {
+            Some(H::WorkflowTaskTimedOutEventAttributes(attributes)) => Some(attributes.timeout_type()),
+            _ => None,
+        }).collect();
+        assert_eq!(kinds, [TimeoutType::ScheduleToStart]);
     });
 }
 
@@ -144,9 +158,9 @@ fn a_sticky_task_falls_back_to_the_normal_queue() {
 fn a_started_task_times_out_and_is_repeated() {
     block_on(async {
         let engine = memory(true);
-        start(&engine, "a").await;
+        ask(&engine, StartWorkflowExecutionRequest { workflow_task_timeout: millis(300), ..start_request("a") }).await.expect("starts");
         let lost = poll(&engine).await;
-        let (task, ()) = tokio::join!(poll(&engine), engine.advance(Duration::from_secs(11)));
+        let (task, ()) = tokio::join!(poll(&engine), engine.advance(Duration::from_millis(400)));
         assert_eq!(task.attempt, 2);
         complete(&engine, lost.task_token, vec![done()]).await.expect_err("the task was given to another");
         complete(&engine, task.task_token, vec![done()]).await.expect("completes");
@@ -158,10 +172,11 @@ fn a_timer_that_fired_unseen_can_still_be_cancelled() {
     block_on(async {
         let engine = memory(true);
         start(&engine, "a").await;
-        complete(&engine, poll(&engine).await.task_token, vec![timer("t", 5)]).await.expect("waits");
+        let short = Attributes::StartTimerCommandAttributes(StartTimerCommandAttributes { timer_id: "t".into(), start_to_fire_timeout: millis(200) });
+        complete(&engine, poll(&engine).await.task_token, vec![short]).await.expect("waits");
         signal(&engine, "a", "s").await;
         let task = poll(&engine).await;
-        engine.advance(Duration::from_secs(6)).await;
+        engine.advance(Duration::from_millis(300)).await;
         let cancel = Attributes::CancelTimerCommandAttributes(CancelTimerCommandAttributes { timer_id: "t".into() });
         complete(&engine, task.task_token, vec![cancel, done()]).await.expect("the worker has not seen the fire");
         let types = types(&engine, "a").await;

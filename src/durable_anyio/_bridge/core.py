@@ -11,6 +11,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -205,7 +206,8 @@ class Core:
             await self._closed.wait()
             return
         self._is_closed = True
-        self._submit()
+        with suppress(BridgeError):  # in a forked process, or closed at exit: nobody takes it any more
+            self._submit()
         self._finish(None)
         with anyio.CancelScope(shield=True):
             # The pump first: it must not wait for a descriptor that is being closed.
