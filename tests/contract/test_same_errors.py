@@ -155,7 +155,12 @@ CASES = [
     ),
     *(
         case
-        for rpc in ("RespondActivityTaskFailed", "RespondActivityTaskCanceled", "RecordActivityTaskHeartbeat")
+        for rpc in (
+            "RespondActivityTaskCompleted",
+            "RespondActivityTaskFailed",
+            "RespondActivityTaskCanceled",
+            "RecordActivityTaskHeartbeat",
+        )
         for case in (
             Case(f"{rpc} no token", rpc, {}),
             Case(f"{rpc} bad token", rpc, {"task_token": b"\xff\xff\xff"}, words=False),

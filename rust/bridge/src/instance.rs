@@ -61,12 +61,7 @@ impl Core {
             .enable_all()
             .build()
             .map_err(start)?;
-        let state = State {
-            queue,
-            connection: Mutex::new(Connection::None),
-            workers: Workers::default(),
-            calls: Mutex::default(),
-        };
+        let state = State { queue, connection: Mutex::new(Connection::None), workers: Workers::default(), calls: Mutex::default() };
         Ok(Core { runtime: Mutex::new(Some(runtime)), state: Arc::new(state) })
     }
 
@@ -79,8 +74,8 @@ impl Core {
     }
 
     pub fn submit(&self, commands: &[u8]) -> Result<()> {
-        let commands = Commands::decode(commands)
-            .map_err(|error| BridgeError::BadMessage(format!("the commands cannot be decoded: {error}")))?;
+        let commands =
+            Commands::decode(commands).map_err(|error| BridgeError::BadMessage(format!("the commands cannot be decoded: {error}")))?;
         let Some(runtime) = lock(&self.runtime).as_ref().map(|runtime| runtime.handle().clone()) else {
             return Err(BridgeError::BadHandle("the core is closed".into()));
         };
@@ -194,9 +189,9 @@ impl State {
             let answer = target.service.call_with(request, CallOptions { timeout, metadata });
             let outcome = match timeout {
                 // In process nobody else bounds the call.
-                Some(timeout) => tokio::time::timeout(timeout, answer).await.unwrap_or_else(|_| {
-                    Err(Status::new(Code::DeadlineExceeded, format!("{}: no answer within {timeout:?}", call.rpc)))
-                }),
+                Some(timeout) => tokio::time::timeout(timeout, answer)
+                    .await
+                    .unwrap_or_else(|_| Err(Status::new(Code::DeadlineExceeded, format!("{}: no answer within {timeout:?}", call.rpc)))),
                 None => answer.await,
             };
             lock(&state.calls).remove(&id);

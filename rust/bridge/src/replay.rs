@@ -27,8 +27,8 @@ struct State {
 
 impl Replay {
     pub fn open(history: &[u8], workflow_id: String, run_id: String) -> Result<Replay> {
-        let history = History::decode(history)
-            .map_err(|error| BridgeError::BadMessage(format!("the history cannot be decoded: {error}")))?;
+        let history =
+            History::decode(history).map_err(|error| BridgeError::BadMessage(format!("the history cannot be decoded: {error}")))?;
         let Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) =
             history.events.first().and_then(|event| event.attributes.as_ref())
         else {
@@ -78,7 +78,6 @@ impl Replay {
         Ok(Vec::new())
     }
 }
-
 
 /// The history as the service would hand it to a worker.
 fn task(history: History, workflow_id: String, run_id: String, workflow_type: WorkflowType) -> PollWorkflowTaskQueueResponse {

@@ -95,13 +95,7 @@ async fn network(address: String, command: Connect) -> Result<Target, Status> {
         metadata,
     })
     .await?;
-    Ok(Target {
-        service: connection,
-        engine: None,
-        namespace: command.namespace,
-        identity: command.identity,
-        is_time_skipping: false,
-    })
+    Ok(Target { service: connection, engine: None, namespace: command.namespace, identity: command.identity, is_time_skipping: false })
 }
 
 fn parse(target: &str) -> Result<Address, Status> {
@@ -115,9 +109,9 @@ fn parse(target: &str) -> Result<Address, Status> {
         };
     }
     let address = target.strip_prefix(TEMPORAL).unwrap_or(target);
-    let is_good = address.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty() && !host.contains(['/', ' ', '@']) && port.parse::<u16>().is_ok_and(|port| port != 0)
-    });
+    let is_good = address
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && !host.contains(['/', ' ', '@']) && port.parse::<u16>().is_ok_and(|port| port != 0));
     if is_good { Ok(Address::Network(address.to_owned())) } else { Err(invalid(format!("{target:?} is no target\n{HINT}"))) }
 }
 

@@ -87,14 +87,8 @@ fn options(target: &Target, command: StartWorker) -> WorkerOptions {
         activity_task_pollers: pollers(command.activity_task_pollers, defaults.activity_task_pollers),
         polls_workflows: command.polls_workflows,
         polls_activities: command.polls_activities,
-        sticky_schedule_to_start_timeout: interval(
-            command.sticky_schedule_to_start_timeout_ms,
-            defaults.sticky_schedule_to_start_timeout,
-        ),
-        max_heartbeat_throttle_interval: interval(
-            command.max_heartbeat_throttle_interval_ms,
-            defaults.max_heartbeat_throttle_interval,
-        ),
+        sticky_schedule_to_start_timeout: interval(command.sticky_schedule_to_start_timeout_ms, defaults.sticky_schedule_to_start_timeout),
+        max_heartbeat_throttle_interval: interval(command.max_heartbeat_throttle_interval_ms, defaults.max_heartbeat_throttle_interval),
         default_heartbeat_throttle_interval: interval(
             command.default_heartbeat_throttle_interval_ms,
             defaults.default_heartbeat_throttle_interval,

@@ -4,7 +4,10 @@ use std::{
     collections::HashMap,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{Arc, LazyLock, Mutex, PoisonError, Weak, atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering}},
+    sync::{
+        Arc, LazyLock, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
     thread::JoinHandle,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -105,7 +108,10 @@ impl Engine {
     /// Moves workflow time on by at least `by`, through every timer on the way. Only with time skipping; else nothing happens.
     pub async fn advance(&self, by: Duration) {
         let (sender, receiver) = oneshot::channel();
-        if self.shared.time_skipping && !self.closed.load(Ordering::Acquire) && self.shared.sender.send(Message::Advance(by, sender)).is_ok() {
+        if self.shared.time_skipping
+            && !self.closed.load(Ordering::Acquire)
+            && self.shared.sender.send(Message::Advance(by, sender)).is_ok()
+        {
             let _ = receiver.await;
         }
     }
@@ -137,7 +143,9 @@ impl Service for Engine {
             let (sender, receiver) = oneshot::channel();
             match shared.sender.try_send(Message::Call(id, request, sender)) {
                 Ok(()) => {}
-                Err(TrySendError::Full(_)) => return Err(Status::new(Code::ResourceExhausted, "too many requests are waiting for the engine")),
+                Err(TrySendError::Full(_)) => {
+                    return Err(Status::new(Code::ResourceExhausted, "too many requests are waiting for the engine"));
+                }
                 Err(TrySendError::Disconnected(_)) => return Err(shared.gone()),
             }
             let mut guard = Guard { id, shared: &shared, armed: true };
@@ -164,7 +172,13 @@ impl Drop for Guard<'_> {
 }
 
 impl Shared {
-    fn start(store: Store, options: &EngineOptions, path: &Path, lock: Option<FileLock>, file: Option<(u64, u64)>) -> Result<Shared, OpenError> {
+    fn start(
+        store: Store,
+        options: &EngineOptions,
+        path: &Path,
+        lock: Option<FileLock>,
+        file: Option<(u64, u64)>,
+    ) -> Result<Shared, OpenError> {
         let (sender, receiver) = bounded(MAX_WAITING);
         let shown = Arc::new(Shown::default());
         let host = Host::new(store, options.namespace.clone(), options.time_skipping, receiver, shown.clone())
@@ -174,8 +188,15 @@ impl Shared {
             .spawn(move || host.run())
             .map_err(|error| OpenError::Io { path: path.into(), reason: format!("no thread: {error}") })?;
         Ok(Shared {
-            sender, thread: Mutex::new(Some(thread)), handles: AtomicUsize::new(0), calls: AtomicU64::new(1), shown,
-            namespace: options.namespace.clone(), time_skipping: options.time_skipping, file, lock: Mutex::new(lock),
+            sender,
+            thread: Mutex::new(Some(thread)),
+            handles: AtomicUsize::new(0),
+            calls: AtomicU64::new(1),
+            shown,
+            namespace: options.namespace.clone(),
+            time_skipping: options.time_skipping,
+            file,
+            lock: Mutex::new(lock),
         })
     }
 
@@ -204,7 +225,11 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 
 /// An empty file that only its owner can read.
 fn create(path: &Path) -> Result<(), OpenError> {
-    let made = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)
+    let made = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
         .and_then(|file| file.set_permissions(std::fs::Permissions::from_mode(0o600)));
     made.map_err(|error| match error.kind() {
         std::io::ErrorKind::PermissionDenied => OpenError::Permission { path: path.into(), reason: error.to_string() },

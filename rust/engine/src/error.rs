@@ -13,7 +13,7 @@ pub enum OpenError {
     NewerSchema { path: PathBuf, found: i32, known: i32 },
     #[error("{path}: the database is damaged: {reason}\nhint: restore it from a backup, or give another file name")]
     Corrupt { path: PathBuf, reason: String },
-    #[error("{path}: in use by another process{}\nhint: stop that process, or give another file name", match .pid { Some(pid) => format!(" (pid {pid})"), None => String::new() })]
+    #[error("{path}: in use by another process{}\nhint: stop that process, or give another file name", holder(*.pid))]
     Held { path: PathBuf, pid: Option<u32> },
     #[error("{path}: the directory does not exist\nhint: create it first")]
     MissingDirectory { path: PathBuf },
@@ -21,8 +21,15 @@ pub enum OpenError {
     NotAFile { path: PathBuf },
     #[error("{path}: no permission to read and write it: {reason}\nhint: check the permissions of the file and its directory")]
     Permission { path: PathBuf, reason: String },
-    #[error("{path}: it is open in this process with other options (namespace {namespace:?}, time skipping {time_skipping})\nhint: use the same options everywhere")]
+    #[error(
+        "{path}: it is open in this process with other options (namespace {namespace:?}, time skipping {time_skipping})\n\
+         hint: use the same options everywhere"
+    )]
     OtherOptions { path: PathBuf, namespace: String, time_skipping: bool },
     #[error("{path}: cannot be opened: {reason}")]
     Io { path: PathBuf, reason: String },
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" (pid {pid})"))
 }

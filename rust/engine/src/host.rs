@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, atomic::{AtomicI64, Ordering}},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -68,7 +71,13 @@ fn nanos(duration: Duration) -> Nanos {
 
 impl Host {
     /// Takes the stored runs into memory; work of an earlier process is rescheduled here.
-    pub fn new(mut store: Store, namespace: String, time_skipping: bool, receiver: Receiver<Message>, shown: Arc<Shown>) -> Result<Host, Status> {
+    pub fn new(
+        mut store: Store,
+        namespace: String,
+        time_skipping: bool,
+        receiver: Receiver<Message>,
+        shown: Arc<Shown>,
+    ) -> Result<Host, Status> {
         let (epoch, next_key) = store.boot().map_err(|error| Status::new(Code::Unavailable, error.to_string()))?;
         let mut world = World::new(namespace, epoch, next_key);
         let now = wall();
@@ -77,7 +86,16 @@ impl Host {
         }
         shown.now.store(now, Ordering::Relaxed);
         Ok(Host {
-            store, world, receiver, senders: HashMap::new(), advances: Vec::new(), shown, time_skipping, offset: 0, last: now, started: Instant::now(),
+            store,
+            world,
+            receiver,
+            senders: HashMap::new(),
+            advances: Vec::new(),
+            shown,
+            time_skipping,
+            offset: 0,
+            last: now,
+            started: Instant::now(),
         })
     }
 

@@ -30,7 +30,8 @@ impl FileLock {
             std::io::ErrorKind::PermissionDenied => OpenError::Permission { path: path.into(), reason: error.to_string() },
             _ => OpenError::Io { path: path.into(), reason: format!("lock file: {error}") },
         };
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(lock_path(path)).map_err(io)?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(lock_path(path)).map_err(io)?;
         if let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
             if error != rustix::io::Errno::WOULDBLOCK {
                 return Err(OpenError::Io { path: path.into(), reason: format!("lock file: {error}") });

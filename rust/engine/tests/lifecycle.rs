@@ -23,8 +23,13 @@ fn a_run_completes() {
         assert_eq!(task.history.as_ref().map(|history| history.events.len()), Some(3));
         let (ended, _) = tokio::join!(history(&engine, "a", true), complete(&engine, task.task_token, vec![done()]));
         assert_eq!(ended.history.unwrap_or_default().events[0].event_type(), E::WorkflowExecutionCompleted);
-        let expected =
-            [E::WorkflowExecutionStarted, E::WorkflowTaskScheduled, E::WorkflowTaskStarted, E::WorkflowTaskCompleted, E::WorkflowExecutionCompleted];
+        let expected = [
+            E::WorkflowExecutionStarted,
+            E::WorkflowTaskScheduled,
+            E::WorkflowTaskStarted,
+            E::WorkflowTaskCompleted,
+            E::WorkflowExecutionCompleted,
+        ];
         assert_eq!(types(&engine, "a").await, expected);
         engine.close();
         assert_eq!(ask(&engine, start_request("b")).await.expect_err("closed").code, Code::Unavailable);
@@ -43,8 +48,15 @@ fn events_wait_for_the_end_of_the_task() {
         let task = poll(&engine).await;
         complete(&engine, task.task_token, vec![done()]).await.expect("has seen it");
         let expected = [
-            E::WorkflowExecutionStarted, E::WorkflowTaskScheduled, E::WorkflowTaskStarted, E::WorkflowTaskFailed, E::WorkflowExecutionSignaled,
-            E::WorkflowTaskScheduled, E::WorkflowTaskStarted, E::WorkflowTaskCompleted, E::WorkflowExecutionCompleted,
+            E::WorkflowExecutionStarted,
+            E::WorkflowTaskScheduled,
+            E::WorkflowTaskStarted,
+            E::WorkflowTaskFailed,
+            E::WorkflowExecutionSignaled,
+            E::WorkflowTaskScheduled,
+            E::WorkflowTaskStarted,
+            E::WorkflowTaskCompleted,
+            E::WorkflowExecutionCompleted,
         ];
         assert_eq!(types(&engine, "a").await, expected);
     });
@@ -58,7 +70,9 @@ fn a_failing_task_is_transient_and_visible() {
         let failure = Some(Failure { message: "unknown workflow type".into(), ..Default::default() });
         let task_token = poll(&engine).await.task_token;
         ask(&engine, RespondWorkflowTaskFailedRequest { task_token, failure, ..Default::default() }).await.expect("fails");
-        let described = ask(&engine, DescribeWorkflowExecutionRequest { namespace: "default".into(), execution: execution("a") }).await.expect("describes");
+        let described = ask(&engine, DescribeWorkflowExecutionRequest { namespace: "default".into(), execution: execution("a") })
+            .await
+            .expect("describes");
         assert_eq!(described.pending_workflow_task.map(|task| task.attempt), Some(2));
         let info = format!("{:?}", described.workflow_execution_info);
         assert!(info.contains("TemporalReportedProblems"));
@@ -77,7 +91,11 @@ fn an_activity_is_retried() {
         start(&engine, "a").await;
         complete(&engine, poll(&engine).await.task_token, vec![activity("1", 5, 2)]).await.expect("schedules");
         let first = poll_activity(&engine).await;
-        let beat = RecordActivityTaskHeartbeatRequest { task_token: first.task_token.clone(), details: Some(Default::default()), ..Default::default() };
+        let beat = RecordActivityTaskHeartbeatRequest {
+            task_token: first.task_token.clone(),
+            details: Some(Default::default()),
+            ..Default::default()
+        };
         ask(&engine, beat).await.expect("beats");
         let failure = Some(Failure { message: "no".into(), ..Default::default() });
         let failed = RespondActivityTaskFailedRequest { task_token: first.task_token.clone(), failure, ..Default::default() };
@@ -133,14 +151,19 @@ fn a_query_is_answered_by_itself() {
         start(&engine, "a").await;
         complete(&engine, poll(&engine).await.task_token, vec![done()]).await.expect("ends");
         let query = QueryWorkflowRequest {
-            namespace: "default".into(), execution: execution("a"), query: Some(WorkflowQuery { query_type: "q".into(), ..Default::default() }),
+            namespace: "default".into(),
+            execution: execution("a"),
+            query: Some(WorkflowQuery { query_type: "q".into(), ..Default::default() }),
             ..Default::default()
         };
         let answer = async {
             let task = poll(&engine).await;
             assert_eq!(task.query.map(|query| query.query_type), Some("q".into()));
             let answer = RespondQueryTaskCompletedRequest {
-                task_token: task.task_token, completed_type: QueryResultType::Answered as i32, query_result: Some(Default::default()), ..Default::default()
+                task_token: task.task_token,
+                completed_type: QueryResultType::Answered as i32,
+                query_result: Some(Default::default()),
+                ..Default::default()
             };
             ask(&engine, answer).await.expect("answers");
         };

@@ -37,7 +37,10 @@ fn kind(event: &ActivityTaskTimedOutEventAttributes) -> TimeoutType {
     }
 }
 
-fn with(change: impl FnOnce(&mut temporalio_protos::temporal::api::command::v1::ScheduleActivityTaskCommandAttributes), attempts: i32) -> Attributes {
+fn with(
+    change: impl FnOnce(&mut temporalio_protos::temporal::api::command::v1::ScheduleActivityTaskCommandAttributes),
+    attempts: i32,
+) -> Attributes {
     let mut command = activity("1", 100, attempts);
     if let Attributes::ScheduleActivityTaskCommandAttributes(attributes) = &mut command {
         change(attributes);
@@ -58,7 +61,8 @@ fn an_activity_without_heartbeats_times_out() {
         let engine = scheduled(with(|activity| activity.heartbeat_timeout = millis(300), 1)).await;
         let task = poll_activity(&engine).await;
         engine.advance(Duration::from_millis(200)).await;
-        let beat = RecordActivityTaskHeartbeatRequest { task_token: task.task_token, details: Some(Default::default()), ..Default::default() };
+        let beat =
+            RecordActivityTaskHeartbeatRequest { task_token: task.task_token, details: Some(Default::default()), ..Default::default() };
         ask(&engine, beat.clone()).await.expect("beats");
         engine.advance(Duration::from_millis(200)).await;
         ask(&engine, beat).await.expect("the first beat moved the deadline");
@@ -73,23 +77,28 @@ fn an_activity_that_nobody_starts_times_out() {
     block_on(async {
         let engine = scheduled(with(|activity| activity.schedule_to_start_timeout = seconds(5), 0)).await;
         let event = timed_out(&engine, 6000).await;
-        assert_eq!((kind(&event), event.started_event_id, event.retry_state()), (TimeoutType::ScheduleToStart, 0, RetryState::NonRetryableFailure));
+        assert_eq!((kind(&event), event.started_event_id, event.retry_state()), (TimeoutType::ScheduleToStart, 0, RetryState::Timeout));
     });
 }
 
 #[test]
 fn schedule_to_close_ends_all_attempts() {
     block_on(async {
-        let engine = scheduled(with(|activity| {
-            activity.schedule_to_close_timeout = millis(900);
-            activity.start_to_close_timeout = millis(400);
-            activity.retry_policy.get_or_insert_default().initial_interval = millis(100);
-        }, 0)).await;
+        let engine = scheduled(with(
+            |activity| {
+                activity.schedule_to_close_timeout = millis(900);
+                activity.start_to_close_timeout = millis(400);
+                activity.retry_policy.get_or_insert_default().initial_interval = millis(100);
+            },
+            0,
+        ))
+        .await;
         poll_activity(&engine).await;
         let (second, ()) = tokio::join!(poll_activity(&engine), engine.advance(Duration::from_millis(600)));
         assert_eq!(second.attempt, 2);
         let event = timed_out(&engine, 400).await;
         assert_eq!((kind(&event), event.retry_state()), (TimeoutType::ScheduleToClose, RetryState::Timeout));
+        assert!(event.failure.unwrap_or_default().message.starts_with("Not enough time to schedule next retry"));
     });
 }
 
@@ -100,7 +109,8 @@ async fn ends_with(request: StartWorkflowExecutionRequest, after: u64) {
     assert!(!types(&engine, "a").await.contains(&E::WorkflowExecutionTimedOut));
     engine.advance(Duration::from_secs(2)).await;
     assert_eq!(types(&engine, "a").await.last(), Some(&E::WorkflowExecutionTimedOut));
-    let described = ask(&engine, DescribeWorkflowExecutionRequest { namespace: "default".into(), execution: execution("a") }).await.expect("describes");
+    let described =
+        ask(&engine, DescribeWorkflowExecutionRequest { namespace: "default".into(), execution: execution("a") }).await.expect("describes");
     assert_eq!(described.workflow_execution_info.map(|info| info.status()), Some(WorkflowExecutionStatus::TimedOut));
 }
 
@@ -111,7 +121,10 @@ fn a_run_times_out() {
 
 #[test]
 fn an_execution_times_out_although_its_run_may_go_on() {
-    block_on(ends_with(StartWorkflowExecutionRequest { workflow_execution_timeout: seconds(30), workflow_run_timeout: seconds(90), ..start_request("a") }, 30));
+    block_on(ends_with(
+        StartWorkflowExecutionRequest { workflow_execution_timeout: seconds(30), workflow_run_timeout: seconds(90), ..start_request("a") },
+        30,
+    ));
 }
 
 #[test]
@@ -119,7 +132,9 @@ fn unset_timeouts_stay_unset_in_the_history() {
     block_on(async {
         let engine = memory(true);
         start(&engine, "a").await;
-        ask(&engine, StartWorkflowExecutionRequest { workflow_execution_timeout: seconds(30), ..start_request("b") }).await.expect("starts");
+        ask(&engine, StartWorkflowExecutionRequest { workflow_execution_timeout: seconds(30), ..start_request("b") })
+            .await
+            .expect("starts");
         for (id, expected) in [("a", (None, None)), ("b", (seconds(30), seconds(30)))] {
             let events = history(&engine, id, false).await.history.unwrap_or_default().events;
             let Some(H::WorkflowExecutionStartedEventAttributes(started)) = &events[0].attributes else { panic!("starts with its start") };
@@ -135,7 +150,10 @@ fn a_sticky_task_falls_back_to_the_normal_queue() {
         start(&engine, "a").await;
         let request = RespondWorkflowTaskCompletedRequest {
             task_token: poll(&engine).await.task_token,
-            sticky_attributes: Some(StickyExecutionAttributes { worker_task_queue: queue("sticky"), schedule_to_start_timeout: millis(300) }),
+            sticky_attributes: Some(StickyExecutionAttributes {
+                worker_task_queue: queue("sticky"),
+                schedule_to_start_timeout: millis(300),
+            }),
             ..Default::default()
         };
         ask(&engine, request).await.expect("completes");
@@ -146,10 +164,13 @@ fn a_sticky_task_falls_back_to_the_normal_queue() {
         let (task, ()) = tokio::join!(poll(&engine), engine.advance(Duration::from_millis(400)));
         let events = task.history.unwrap_or_default().events;
         assert_eq!(events[0].event_id, 1, "the whole history");
-        let kinds: Vec<TimeoutType> = events.iter().filter_map(|event| match &event.attributes {
-            Some(H::WorkflowTaskTimedOutEventAttributes(attributes)) => Some(attributes.timeout_type()),
-            _ => None,
-        }).collect();
+        let kinds: Vec<TimeoutType> = events
+            .iter()
+            .filter_map(|event| match &event.attributes {
+                Some(H::WorkflowTaskTimedOutEventAttributes(attributes)) => Some(attributes.timeout_type()),
+                _ => None,
+            })
+            .collect();
         assert_eq!(kinds, [TimeoutType::ScheduleToStart]);
     });
 }
@@ -172,7 +193,10 @@ fn a_timer_that_fired_unseen_can_still_be_cancelled() {
     block_on(async {
         let engine = memory(true);
         start(&engine, "a").await;
-        let short = Attributes::StartTimerCommandAttributes(StartTimerCommandAttributes { timer_id: "t".into(), start_to_fire_timeout: millis(200) });
+        let short = Attributes::StartTimerCommandAttributes(StartTimerCommandAttributes {
+            timer_id: "t".into(),
+            start_to_fire_timeout: millis(200),
+        });
         complete(&engine, poll(&engine).await.task_token, vec![short]).await.expect("waits");
         signal(&engine, "a", "s").await;
         let task = poll(&engine).await;

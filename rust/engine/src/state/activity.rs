@@ -22,6 +22,8 @@ use super::{
 /// The service's default: a hundred times the first interval.
 const DEFAULT_MAXIMUM_FACTOR: Nanos = 100;
 
+const NO_TIME_LEFT: &str = "Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up retrying";
+
 /// How an activity ended.
 pub enum End {
     Completed(Option<Payloads>),
@@ -48,10 +50,6 @@ pub fn next_deadline(activity: &ActivityRecord) -> Option<(Nanos, Deadline)> {
             next = Some((at, deadline));
         }
     };
-    let schedule_to_close = length(&command.schedule_to_close_timeout);
-    if schedule_to_close > 0 {
-        consider(activity.scheduled_time, schedule_to_close, Deadline::Timeout(TimeoutType::ScheduleToClose));
-    }
     if activity.started_time > 0 {
         let start_to_close = length(&command.start_to_close_timeout);
         if start_to_close > 0 {
@@ -69,6 +67,11 @@ pub fn next_deadline(activity: &ActivityRecord) -> Option<(Nanos, Deadline)> {
         if schedule_to_start > 0 {
             consider(activity.attempt_time, schedule_to_start, Deadline::Timeout(TimeoutType::ScheduleToStart));
         }
+    }
+    // Last: of two timeouts at one moment the service takes the narrower.
+    let schedule_to_close = length(&command.schedule_to_close_timeout);
+    if schedule_to_close > 0 {
+        consider(activity.scheduled_time, schedule_to_close, Deadline::Timeout(TimeoutType::ScheduleToClose));
     }
     next
 }
@@ -137,14 +140,24 @@ pub fn timeout_failure(kind: TimeoutType, details: Option<Payloads>, cause: Opti
         message: format!("activity {name} timeout"),
         source: "Server".into(),
         cause: cause.map(Box::new),
-        failure_info: Some(FailureInfo::TimeoutFailureInfo(TimeoutFailureInfo { timeout_type: kind as i32, last_heartbeat_details: details })),
+        failure_info: Some(FailureInfo::TimeoutFailureInfo(TimeoutFailureInfo {
+            timeout_type: kind as i32,
+            last_heartbeat_details: details,
+        })),
         ..Default::default()
     }
 }
 
 impl Run {
     /// Hands an attempt out.
-    pub fn start_activity(&mut self, now: Nanos, scheduled_event_id: i64, identity: &str, request_id: String, epoch: i64) -> Option<&ActivityRecord> {
+    pub fn start_activity(
+        &mut self,
+        now: Nanos,
+        scheduled_event_id: i64,
+        identity: &str,
+        request_id: String,
+        epoch: i64,
+    ) -> Option<&ActivityRecord> {
         let activity = self.activities.get_mut(&scheduled_event_id).filter(|activity| activity.started_time == 0 && activity.queued)?;
         activity.started_time = now;
         activity.heartbeat_time = now;
@@ -215,14 +228,17 @@ impl Run {
             Ok(at) => self.retry_activity(now, scheduled_event_id, failure, at),
             Err(state) => {
                 let cause = activity.last_failure.clone();
+                // Whether the time is over or would be before the next attempt: the service says the same of both.
                 let failure = match (kind, state) {
-                    (TimeoutType::StartToClose | TimeoutType::Heartbeat, RetryState::Timeout) => {
-                        timeout_failure(TimeoutType::ScheduleToClose, details, Some(failure))
+                    (TimeoutType::ScheduleToClose, _) | (TimeoutType::StartToClose | TimeoutType::Heartbeat, RetryState::Timeout) => {
+                        Failure { message: NO_TIME_LEFT.into(), ..timeout_failure(TimeoutType::ScheduleToClose, details, cause) }
                     }
-                    (TimeoutType::ScheduleToClose, _) => timeout_failure(kind, details, cause),
                     _ => failure,
                 };
-                let state = if kind == TimeoutType::ScheduleToClose { RetryState::Timeout } else { state };
+                let state = match kind {
+                    TimeoutType::ScheduleToClose | TimeoutType::ScheduleToStart => RetryState::Timeout,
+                    _ => state,
+                };
                 self.end_activity(now, scheduled_event_id, End::TimedOut(failure, state), "");
             }
         }
@@ -235,29 +251,48 @@ impl Run {
         let mut started_event_id = 0;
         if activity.started_time > 0 {
             let buffers = self.record.task.as_ref().is_some_and(|task| task.is_started());
-            self.add_outside(activity.started_time, Attributes::ActivityTaskStartedEventAttributes(ActivityTaskStartedEventAttributes {
-                scheduled_event_id,
-                identity: activity.identity.clone(),
-                request_id: activity.request_id.clone(),
-                attempt: activity.attempt,
-                last_failure: activity.last_failure.clone(),
-                ..Default::default()
-            }));
+            self.add_outside(
+                activity.started_time,
+                Attributes::ActivityTaskStartedEventAttributes(ActivityTaskStartedEventAttributes {
+                    scheduled_event_id,
+                    identity: activity.identity.clone(),
+                    request_id: activity.request_id.clone(),
+                    attempt: activity.attempt,
+                    last_failure: activity.last_failure.clone(),
+                    ..Default::default()
+                }),
+            );
             started_event_id = if buffers { 0 } else { self.last_event_id() };
         }
         let identity = identity.to_owned();
         let attributes = match end {
             End::Completed(result) => Attributes::ActivityTaskCompletedEventAttributes(ActivityTaskCompletedEventAttributes {
-                result, scheduled_event_id, started_event_id, identity, ..Default::default()
+                result,
+                scheduled_event_id,
+                started_event_id,
+                identity,
+                ..Default::default()
             }),
             End::Failed(failure, state) => Attributes::ActivityTaskFailedEventAttributes(ActivityTaskFailedEventAttributes {
-                failure: Some(failure), scheduled_event_id, started_event_id, identity, retry_state: state as i32, ..Default::default()
+                failure: Some(failure),
+                scheduled_event_id,
+                started_event_id,
+                identity,
+                retry_state: state as i32,
+                ..Default::default()
             }),
             End::TimedOut(failure, state) => Attributes::ActivityTaskTimedOutEventAttributes(ActivityTaskTimedOutEventAttributes {
-                failure: Some(failure), scheduled_event_id, started_event_id, retry_state: state as i32,
+                failure: Some(failure),
+                scheduled_event_id,
+                started_event_id,
+                retry_state: state as i32,
             }),
             End::Canceled(details) => Attributes::ActivityTaskCanceledEventAttributes(ActivityTaskCanceledEventAttributes {
-                details, latest_cancel_requested_event_id: activity.cancel_requested_event_id, scheduled_event_id, started_event_id, identity,
+                details,
+                latest_cancel_requested_event_id: activity.cancel_requested_event_id,
+                scheduled_event_id,
+                started_event_id,
+                identity,
                 ..Default::default()
             }),
         };
@@ -267,8 +302,12 @@ impl Run {
 
     /// Attempts of an earlier process of this engine will not be answered: they fail, retryably, at once.
     pub fn fail_activities_of_earlier_epochs(&mut self, now: Nanos, epoch: i64) {
-        let lost: Vec<i64> =
-            self.activities.values().filter(|activity| activity.started_time > 0 && activity.epoch < epoch).map(|activity| activity.scheduled_event_id).collect();
+        let lost: Vec<i64> = self
+            .activities
+            .values()
+            .filter(|activity| activity.started_time > 0 && activity.epoch < epoch)
+            .map(|activity| activity.scheduled_event_id)
+            .collect();
         for id in lost {
             let failure = Failure {
                 message: "the worker's process ended during this attempt".into(),

@@ -37,8 +37,10 @@ pub struct Applied {
 fn is_closing(attributes: &C) -> bool {
     matches!(
         attributes,
-        C::CompleteWorkflowExecutionCommandAttributes(_) | C::FailWorkflowExecutionCommandAttributes(_)
-            | C::CancelWorkflowExecutionCommandAttributes(_) | C::ContinueAsNewWorkflowExecutionCommandAttributes(_)
+        C::CompleteWorkflowExecutionCommandAttributes(_)
+            | C::FailWorkflowExecutionCommandAttributes(_)
+            | C::CancelWorkflowExecutionCommandAttributes(_)
+            | C::ContinueAsNewWorkflowExecutionCommandAttributes(_)
     )
 }
 
@@ -60,7 +62,10 @@ pub fn check_retry_policy(policy: &Option<RetryPolicy>) -> Result<(), String> {
     if policy.backoff_coefficient != 0.0 && (policy.backoff_coefficient < 1.0 || !policy.backoff_coefficient.is_finite()) {
         return Err("BackoffCoefficient cannot be less than 1 on retry policy.".into());
     }
-    if policy.maximum_interval.is_some() && length(&policy.maximum_interval) != 0 && length(&policy.maximum_interval) < length(&policy.initial_interval) {
+    if policy.maximum_interval.is_some()
+        && length(&policy.maximum_interval) != 0
+        && length(&policy.maximum_interval) < length(&policy.initial_interval)
+    {
         return Err("MaximumInterval cannot be less than InitialInterval on retry policy.".into());
     }
     if policy.maximum_attempts < 0 {
@@ -104,7 +109,10 @@ impl Run {
                         return Err((Cause::ScheduleActivityDuplicateId, format!("ActivityId {} is in use", activity.activity_id)));
                     }
                     if activity_ids.len() > MAX_PENDING_ACTIVITIES {
-                        return Err((Cause::PendingActivitiesLimitExceeded, format!("more than {MAX_PENDING_ACTIVITIES} activities are pending")));
+                        return Err((
+                            Cause::PendingActivitiesLimitExceeded,
+                            format!("more than {MAX_PENDING_ACTIVITIES} activities are pending"),
+                        ));
                     }
                 }
                 C::RequestCancelActivityTaskCommandAttributes(cancel) => {
@@ -118,7 +126,12 @@ impl Run {
                             }
                         }
                         None if own || self.has_buffered_end(id) => {}
-                        None => return Err((Cause::BadRequestCancelActivityAttributes, format!("no activity was scheduled by event {id} and is pending"))),
+                        None => {
+                            return Err((
+                                Cause::BadRequestCancelActivityAttributes,
+                                format!("no activity was scheduled by event {id} and is pending"),
+                            ));
+                        }
                     }
                 }
                 C::StartTimerCommandAttributes(timer) => {
@@ -161,49 +174,74 @@ impl Run {
     }
 
     fn buffered_fire(&self, timer_id: &str) -> Option<usize> {
-        self.record.buffered.iter().position(
-            |event| matches!(&event.attributes, Some(Attributes::TimerFiredEventAttributes(timer)) if timer.timer_id == timer_id),
-        )
+        self.record
+            .buffered
+            .iter()
+            .position(|event| matches!(&event.attributes, Some(Attributes::TimerFiredEventAttributes(timer)) if timer.timer_id == timer_id))
     }
 
     /// Applies checked commands; `completed` is the id of the task's completed event.
-    pub fn apply_commands(&mut self, now: Nanos, commands: Vec<Command>, completed: i64, identity: &str, new_run_id: &dyn Fn() -> String) -> Applied {
+    pub fn apply_commands(
+        &mut self,
+        now: Nanos,
+        commands: Vec<Command>,
+        completed: i64,
+        identity: &str,
+        new_run_id: &dyn Fn() -> String,
+    ) -> Applied {
         let mut applied = Applied::default();
         for command in commands {
             let Some(attributes) = command.attributes else { continue };
             applied.closed |= is_closing(&attributes);
             match attributes {
                 C::ScheduleActivityTaskCommandAttributes(activity) => self.schedule_activity(now, activity, completed),
-                C::RequestCancelActivityTaskCommandAttributes(cancel) => self.cancel_activity(now, cancel.scheduled_event_id, completed, identity),
+                C::RequestCancelActivityTaskCommandAttributes(cancel) => {
+                    self.cancel_activity(now, cancel.scheduled_event_id, completed, identity)
+                }
                 C::StartTimerCommandAttributes(timer) => {
                     let fire_time = now.saturating_add(length(&timer.start_to_fire_timeout));
-                    let started_event_id = self.add(now, Attributes::TimerStartedEventAttributes(TimerStartedEventAttributes {
-                        timer_id: timer.timer_id.clone(),
-                        start_to_fire_timeout: timer.start_to_fire_timeout,
-                        workflow_task_completed_event_id: completed,
-                    }));
+                    let started_event_id = self.add(
+                        now,
+                        Attributes::TimerStartedEventAttributes(TimerStartedEventAttributes {
+                            timer_id: timer.timer_id.clone(),
+                            start_to_fire_timeout: timer.start_to_fire_timeout,
+                            workflow_task_completed_event_id: completed,
+                        }),
+                    );
                     self.record.timers.insert(timer.timer_id, TimerRecord { started_event_id, fire_time });
                 }
                 C::CancelTimerCommandAttributes(timer) => self.cancel_timer(now, timer.timer_id, completed, identity),
                 C::CompleteWorkflowExecutionCommandAttributes(end) => {
-                    self.add(now, Attributes::WorkflowExecutionCompletedEventAttributes(WorkflowExecutionCompletedEventAttributes {
-                        result: end.result, workflow_task_completed_event_id: completed, ..Default::default()
-                    }));
+                    self.add(
+                        now,
+                        Attributes::WorkflowExecutionCompletedEventAttributes(WorkflowExecutionCompletedEventAttributes {
+                            result: end.result,
+                            workflow_task_completed_event_id: completed,
+                            ..Default::default()
+                        }),
+                    );
                     self.close(now, WorkflowExecutionStatus::Completed);
                 }
                 C::FailWorkflowExecutionCommandAttributes(end) => {
-                    self.add(now, Attributes::WorkflowExecutionFailedEventAttributes(WorkflowExecutionFailedEventAttributes {
-                        failure: end.failure,
-                        retry_state: RetryState::RetryPolicyNotSet as i32,
-                        workflow_task_completed_event_id: completed,
-                        ..Default::default()
-                    }));
+                    self.add(
+                        now,
+                        Attributes::WorkflowExecutionFailedEventAttributes(WorkflowExecutionFailedEventAttributes {
+                            failure: end.failure,
+                            retry_state: RetryState::RetryPolicyNotSet as i32,
+                            workflow_task_completed_event_id: completed,
+                            ..Default::default()
+                        }),
+                    );
                     self.close(now, WorkflowExecutionStatus::Failed);
                 }
                 C::CancelWorkflowExecutionCommandAttributes(end) => {
-                    self.add(now, Attributes::WorkflowExecutionCanceledEventAttributes(WorkflowExecutionCanceledEventAttributes {
-                        details: end.details, workflow_task_completed_event_id: completed,
-                    }));
+                    self.add(
+                        now,
+                        Attributes::WorkflowExecutionCanceledEventAttributes(WorkflowExecutionCanceledEventAttributes {
+                            details: end.details,
+                            workflow_task_completed_event_id: completed,
+                        }),
+                    );
                     self.close(now, WorkflowExecutionStatus::Canceled);
                 }
                 C::ContinueAsNewWorkflowExecutionCommandAttributes(next) => {
@@ -233,34 +271,53 @@ impl Run {
             Some(duration(if start_to_close > 0 && heartbeat > start_to_close { start_to_close } else { heartbeat }));
         command.retry_policy = Some(with_defaults(command.retry_policy));
         if command.task_queue.as_ref().is_none_or(|queue| queue.name.is_empty()) {
-            command.task_queue = Some(TaskQueue { name: self.task_queue().into(), kind: TaskQueueKind::Normal as i32, ..Default::default() });
+            command.task_queue = Some(TaskQueue { name: self.task_queue().into(), ..Default::default() });
         }
-        let id = self.add(now, Attributes::ActivityTaskScheduledEventAttributes(ActivityTaskScheduledEventAttributes {
-            activity_id: command.activity_id.clone(),
-            activity_type: command.activity_type.clone(),
-            task_queue: command.task_queue.clone(),
-            header: command.header.clone(),
-            input: command.input.clone(),
-            schedule_to_close_timeout: command.schedule_to_close_timeout,
-            schedule_to_start_timeout: command.schedule_to_start_timeout,
-            start_to_close_timeout: command.start_to_close_timeout,
-            heartbeat_timeout: command.heartbeat_timeout,
-            workflow_task_completed_event_id: completed,
-            retry_policy: command.retry_policy.clone(),
-            use_workflow_build_id: command.use_workflow_build_id,
-            priority: command.priority.clone(),
-        }));
-        self.activities.insert(id, ActivityRecord {
-            command: Some(command), scheduled_event_id: id, scheduled_time: now, attempt: 1, attempt_time: now, queued: true, ..Default::default()
-        });
+        if let Some(queue) = command.task_queue.as_mut() {
+            queue.kind = TaskQueueKind::Normal as i32;
+        }
+        let id = self.add(
+            now,
+            Attributes::ActivityTaskScheduledEventAttributes(ActivityTaskScheduledEventAttributes {
+                activity_id: command.activity_id.clone(),
+                activity_type: command.activity_type.clone(),
+                task_queue: command.task_queue.clone(),
+                header: command.header.clone(),
+                input: command.input.clone(),
+                schedule_to_close_timeout: command.schedule_to_close_timeout,
+                schedule_to_start_timeout: command.schedule_to_start_timeout,
+                start_to_close_timeout: command.start_to_close_timeout,
+                heartbeat_timeout: command.heartbeat_timeout,
+                workflow_task_completed_event_id: completed,
+                retry_policy: command.retry_policy.clone(),
+                use_workflow_build_id: command.use_workflow_build_id,
+                priority: command.priority.clone(),
+            }),
+        );
+        self.activities.insert(
+            id,
+            ActivityRecord {
+                command: Some(command),
+                scheduled_event_id: id,
+                scheduled_time: now,
+                attempt: 1,
+                attempt_time: now,
+                queued: true,
+                ..Default::default()
+            },
+        );
         self.dirty_activities.insert(id);
         self.ready.push(Ready::Activity(id));
     }
 
     fn cancel_activity(&mut self, now: Nanos, scheduled_event_id: i64, completed: i64, identity: &str) {
-        let event = self.add(now, Attributes::ActivityTaskCancelRequestedEventAttributes(ActivityTaskCancelRequestedEventAttributes {
-            scheduled_event_id, workflow_task_completed_event_id: completed,
-        }));
+        let event = self.add(
+            now,
+            Attributes::ActivityTaskCancelRequestedEventAttributes(ActivityTaskCancelRequestedEventAttributes {
+                scheduled_event_id,
+                workflow_task_completed_event_id: completed,
+            }),
+        );
         let Some(activity) = self.activities.get_mut(&scheduled_event_id) else { return };
         activity.cancel_requested = true;
         activity.cancel_requested_event_id = event;
@@ -281,17 +338,27 @@ impl Run {
                 _ => return,
             },
         };
-        self.add(now, Attributes::TimerCanceledEventAttributes(TimerCanceledEventAttributes {
-            timer_id, started_event_id, workflow_task_completed_event_id: completed, identity: identity.into(),
-        }));
+        self.add(
+            now,
+            Attributes::TimerCanceledEventAttributes(TimerCanceledEventAttributes {
+                timer_id,
+                started_event_id,
+                workflow_task_completed_event_id: completed,
+                identity: identity.into(),
+            }),
+        );
     }
 
     fn continue_as_new(
-        &mut self, now: Nanos, command: temporalio_protos::temporal::api::command::v1::ContinueAsNewWorkflowExecutionCommandAttributes,
-        completed: i64, new_run_id: String,
+        &mut self,
+        now: Nanos,
+        command: temporalio_protos::temporal::api::command::v1::ContinueAsNewWorkflowExecutionCommandAttributes,
+        completed: i64,
+        new_run_id: String,
     ) -> WorkflowExecutionContinuedAsNewEventAttributes {
         let started = self.started().clone();
-        let or = |asked: Option<prost_wkt_types::Duration>, own: Option<prost_wkt_types::Duration>| if length(&asked) > 0 { asked } else { own };
+        let or =
+            |asked: Option<prost_wkt_types::Duration>, own: Option<prost_wkt_types::Duration>| if length(&asked) > 0 { asked } else { own };
         #[expect(deprecated, reason = "workers still send it and the service still records it")]
         let attributes = WorkflowExecutionContinuedAsNewEventAttributes {
             new_execution_run_id: new_run_id.clone(),
@@ -328,13 +395,19 @@ fn check_activity(activity: &ScheduleActivityTaskCommandAttributes) -> Result<()
     if [activity.activity_id.as_str(), name, queue].iter().any(|id| id.len() > MAX_ID_LENGTH) {
         return bad(format!("an id of the activity is longer than {MAX_ID_LENGTH} bytes"));
     }
-    let timeouts =
-        [&activity.schedule_to_close_timeout, &activity.schedule_to_start_timeout, &activity.start_to_close_timeout, &activity.heartbeat_timeout];
+    let timeouts = [
+        &activity.schedule_to_close_timeout,
+        &activity.schedule_to_start_timeout,
+        &activity.start_to_close_timeout,
+        &activity.heartbeat_timeout,
+    ];
     if timeouts.iter().any(|timeout| is_negative(timeout)) {
         return bad(format!("a timeout of activity {name} is negative"));
     }
     if length(&activity.schedule_to_close_timeout) == 0 && length(&activity.start_to_close_timeout) == 0 {
-        return bad(format!("A valid StartToClose or ScheduleToCloseTimeout is not set on ScheduleActivityTaskCommand. ActivityType={name}"));
+        return bad(format!(
+            "A valid StartToClose or ScheduleToCloseTimeout is not set on ScheduleActivityTaskCommand. ActivityType={name}"
+        ));
     }
     check_retry_policy(&activity.retry_policy).or_else(bad)?;
     check_blob(Cause::BadScheduleActivityAttributes, "ScheduleActivityTaskCommandAttributes.Input", &activity.input)
@@ -355,7 +428,10 @@ fn check_closing(attributes: &C) -> Result<(), Refusal> {
             check_blob(Cause::BadCancelWorkflowExecutionAttributes, "CancelWorkflowExecutionCommandAttributes.Details", &end.details)
         }
         C::ContinueAsNewWorkflowExecutionCommandAttributes(next) => {
-            if is_negative(&next.workflow_run_timeout) || is_negative(&next.workflow_task_timeout) || is_negative(&next.backoff_start_interval) {
+            if is_negative(&next.workflow_run_timeout)
+                || is_negative(&next.workflow_task_timeout)
+                || is_negative(&next.backoff_start_interval)
+            {
                 return Err((Cause::BadContinueAsNewAttributes, "a timeout of ContinueAsNewWorkflowExecutionCommand is negative".into()));
             }
             check_blob(Cause::BadContinueAsNewAttributes, "ContinueAsNewWorkflowExecutionCommandAttributes.Input", &next.input)

@@ -42,7 +42,10 @@ impl Filter {
         parser.any(0)?;
         match parser.peek() {
             None => Ok(parser.filter),
-            Some(token) => Err(format!("invalid query: unexpected {token:?}; here are: WorkflowId, WorkflowType, ExecutionStatus, TaskQueue, RunId with =, !=, IN, STARTS_WITH, AND, OR, ( )")),
+            Some(token) => Err(format!(
+                "invalid query: unexpected {token:?}; here are: \
+                 WorkflowId, WorkflowType, ExecutionStatus, TaskQueue, RunId with =, !=, IN, STARTS_WITH, AND, OR, ( )"
+            )),
         }
     }
 }
@@ -136,7 +139,11 @@ impl Parser {
             "ExecutionStatus" => "status",
             "TaskQueue" => "task_queue",
             "RunId" => "run_id",
-            _ => return Err(format!("invalid query: {name} is not supported here; use WorkflowId, WorkflowType, ExecutionStatus, TaskQueue or RunId")),
+            _ => {
+                return Err(format!(
+                    "invalid query: {name} is not supported here; use WorkflowId, WorkflowType, ExecutionStatus, TaskQueue or RunId"
+                ));
+            }
         };
         self.comparison(&name, column)
     }

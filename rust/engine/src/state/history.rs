@@ -70,7 +70,11 @@ pub fn moves_to_the_end(event: &HistoryEvent) -> bool {
 pub fn is_close(event: &HistoryEvent) -> bool {
     matches!(
         EventType::try_from(event.event_type),
-        Ok(EventType::WorkflowExecutionCompleted | EventType::WorkflowExecutionFailed | EventType::WorkflowExecutionTimedOut
-            | EventType::WorkflowExecutionCanceled | EventType::WorkflowExecutionTerminated | EventType::WorkflowExecutionContinuedAsNew)
+        Ok(EventType::WorkflowExecutionCompleted
+            | EventType::WorkflowExecutionFailed
+            | EventType::WorkflowExecutionTimedOut
+            | EventType::WorkflowExecutionCanceled
+            | EventType::WorkflowExecutionTerminated
+            | EventType::WorkflowExecutionContinuedAsNew)
     )
 }

@@ -49,18 +49,21 @@ impl World {
         let key = self.find(env, &request.execution)?;
         let Some(run) = self.run_mut(key) else { return Err(not_found("the run has gone")) };
         let completed = run.record.status == WorkflowExecutionStatus::Completed as i32;
-        let rejected = !run.is_open() && match condition {
-            QueryRejectCondition::NotOpen => true,
-            QueryRejectCondition::NotCompletedCleanly => !completed,
-            _ => false,
-        };
+        let rejected = !run.is_open()
+            && match condition {
+                QueryRejectCondition::NotOpen => true,
+                QueryRejectCondition::NotCompletedCleanly => !completed,
+                _ => false,
+            };
         if rejected {
             let status = run.record.status;
             return Ok(Some(api::QueryWorkflowResponse { query_rejected: Some(QueryRejected { status }), ..Default::default() }.into()));
         }
         if run.record.task_failures >= FAILED_ATTEMPTS {
-            return Err(Status::new(Code::FailedPrecondition, format!(
-                "Cannot query workflow due to Workflow Task in failed state: {}", run.record.task_problem)));
+            return Err(Status::new(
+                Code::FailedPrecondition,
+                format!("Cannot query workflow due to Workflow Task in failed state: {}", run.record.task_problem),
+            ));
         }
         if run.queries.len() >= MAX_QUERIES {
             return Err(Status::new(Code::ResourceExhausted, "too many queries wait for this workflow"));
@@ -128,9 +131,11 @@ impl World {
     }
 
     pub fn query_timeout(&self, env: &Env, id: u64) -> Status {
-        let queue = self.queries.get(&id).and_then(|query| self.runs.get(&query.run)).map(|run| run.task_queue().to_owned()).unwrap_or_default();
+        let queue =
+            self.queries.get(&id).and_then(|query| self.runs.get(&query.run)).map(|run| run.task_queue().to_owned()).unwrap_or_default();
         let alive = self.queues.get(&(Kind::Workflow, queue.clone())).is_some_and(|queue| queue.has_worker(env.mono));
-        let hint = if alive { "the worker did not answer in time".to_owned() } else { format!("no worker polls task queue {queue:?}; start one") };
+        let hint =
+            if alive { "the worker did not answer in time".to_owned() } else { format!("no worker polls task queue {queue:?}; start one") };
         Status::new(Code::DeadlineExceeded, format!("the query was not answered within 10 s\nhint: {hint}"))
     }
 }

@@ -8,7 +8,9 @@ use temporalio_protos::temporal::api::{
     history::v1::{History, HistoryEvent},
     namespace::v1::{NamespaceConfig, NamespaceInfo},
     taskqueue::v1::{PollerInfo, TaskQueueStats, TaskQueueStatus},
-    workflow::v1::{PendingActivityInfo, PendingWorkflowTaskInfo, WorkflowExecutionConfig, WorkflowExecutionExtendedInfo, WorkflowExecutionInfo},
+    workflow::v1::{
+        PendingActivityInfo, PendingWorkflowTaskInfo, WorkflowExecutionConfig, WorkflowExecutionExtendedInfo, WorkflowExecutionInfo,
+    },
     workflowservice::v1 as api,
 };
 
@@ -44,16 +46,24 @@ pub fn system_info() -> api::GetSystemInfoResponse {
     api::GetSystemInfoResponse {
         server_version: SERVER_VERSION.into(),
         capabilities: Some(api::get_system_info_response::Capabilities {
-            signal_and_query_header: true, internal_error_differentiation: true, activity_failure_include_heartbeat: true,
-            encoded_failure_attributes: true, sdk_metadata: true, ..Default::default()
+            signal_and_query_header: true,
+            internal_error_differentiation: true,
+            activity_failure_include_heartbeat: true,
+            encoded_failure_attributes: true,
+            sdk_metadata: true,
+            ..Default::default()
         }),
     }
 }
 
 pub fn cluster_info() -> api::GetClusterInfoResponse {
     api::GetClusterInfoResponse {
-        server_version: SERVER_VERSION.into(), cluster_name: "embedded".into(), history_shard_count: 1, persistence_store: "sqlite".into(),
-        visibility_store: "sqlite".into(), ..Default::default()
+        server_version: SERVER_VERSION.into(),
+        cluster_name: "embedded".into(),
+        history_shard_count: 1,
+        persistence_store: "sqlite".into(),
+        visibility_store: "sqlite".into(),
+        ..Default::default()
     }
 }
 
@@ -64,12 +74,18 @@ pub fn info(record: &RunRecord) -> WorkflowExecutionInfo {
     let closed = record.close_time > 0;
     let mut search_attributes = started.search_attributes.clone();
     if !record.task_problem_cause.is_empty() {
-        let category = if record.task_problem_cause.starts_with("WorkflowTaskTimedOut") { "category=WorkflowTaskTimedOut" } else { "category=WorkflowTaskFailed" };
+        let category = if record.task_problem_cause.starts_with("WorkflowTaskTimedOut") {
+            "category=WorkflowTaskTimedOut"
+        } else {
+            "category=WorkflowTaskFailed"
+        };
         let words = [category.to_owned(), format!("cause={}", record.task_problem_cause), format!("message={}", record.task_problem)];
         let quoted: Vec<String> = words.iter().map(|word| format!("\"{}\"", word.escape_default())).collect();
         let metadata = [("encoding".to_owned(), b"json/plain".to_vec()), ("type".to_owned(), b"KeywordList".to_vec())].into();
         search_attributes.get_or_insert_with(SearchAttributes::default).indexed_fields.insert(
-            "TemporalReportedProblems".into(), Payload { metadata, data: format!("[{}]", quoted.join(",")).into_bytes(), ..Default::default() });
+            "TemporalReportedProblems".into(),
+            Payload { metadata, data: format!("[{}]", quoted.join(",")).into_bytes(), ..Default::default() },
+        );
     }
     WorkflowExecutionInfo {
         execution: Some(WorkflowExecution { workflow_id: record.workflow_id.clone(), run_id: record.run_id.clone() }),
@@ -202,7 +218,9 @@ impl World {
                 }
             }
         }
-        Ok(Some(api::GetWorkflowExecutionHistoryResponse { history: Some(History { events }), next_page_token, ..Default::default() }.into()))
+        Ok(Some(
+            api::GetWorkflowExecutionHistoryResponse { history: Some(History { events }), next_page_token, ..Default::default() }.into(),
+        ))
     }
 
     pub fn answer_watchers(&mut self, env: &Env, key: RunKey) {
@@ -235,11 +253,19 @@ impl World {
 
     pub fn describe_namespace(&self, request: api::DescribeNamespaceRequest) -> Answer {
         self.check_namespace(&request.namespace)?;
-        Ok(Some(api::DescribeNamespaceResponse {
-            namespace_info: Some(NamespaceInfo { name: self.namespace.clone(), state: NamespaceState::Registered as i32, id: self.namespace.clone(), ..Default::default() }),
-            config: Some(NamespaceConfig::default()),
-            ..Default::default()
-        }.into()))
+        Ok(Some(
+            api::DescribeNamespaceResponse {
+                namespace_info: Some(NamespaceInfo {
+                    name: self.namespace.clone(),
+                    state: NamespaceState::Registered as i32,
+                    id: self.namespace.clone(),
+                    ..Default::default()
+                }),
+                config: Some(NamespaceConfig::default()),
+                ..Default::default()
+            }
+            .into(),
+        ))
     }
 
     pub fn describe(&mut self, env: &Env, request: api::DescribeWorkflowExecutionRequest) -> Answer {
@@ -249,32 +275,35 @@ impl World {
         let started = run.started();
         let time = |at: Nanos| (at > 0).then(|| timestamp(at));
         let state = |started: bool| if started { PendingWorkflowTaskState::Started } else { PendingWorkflowTaskState::Scheduled };
-        Ok(Some(api::DescribeWorkflowExecutionResponse {
-            execution_config: Some(WorkflowExecutionConfig {
-                task_queue: started.task_queue.clone(),
-                workflow_execution_timeout: started.workflow_execution_timeout,
-                workflow_run_timeout: started.workflow_run_timeout,
-                default_workflow_task_timeout: started.workflow_task_timeout,
-                user_metadata: run.record.user_metadata.clone(),
-            }),
-            workflow_execution_info: Some(info(&run.record)),
-            pending_activities: run.activities.values().map(pending).collect(),
-            pending_workflow_task: run.record.task.as_ref().map(|task| PendingWorkflowTaskInfo {
-                state: state(task.is_started()) as i32,
-                scheduled_time: time(task.scheduled_time),
-                original_scheduled_time: time(task.original_scheduled_time),
-                started_time: time(task.started_time),
-                attempt: task.attempt.max(run.record.task_failures + 1),
-            }),
-            workflow_extended_info: Some(WorkflowExecutionExtendedInfo {
-                execution_expiration_time: time(run.record.execution_deadline),
-                run_expiration_time: time(run.record.run_deadline),
-                cancel_requested: run.record.cancel_requested,
-                original_start_time: time(run.record.start_time),
+        Ok(Some(
+            api::DescribeWorkflowExecutionResponse {
+                execution_config: Some(WorkflowExecutionConfig {
+                    task_queue: started.task_queue.clone(),
+                    workflow_execution_timeout: started.workflow_execution_timeout,
+                    workflow_run_timeout: started.workflow_run_timeout,
+                    default_workflow_task_timeout: started.workflow_task_timeout,
+                    user_metadata: run.record.user_metadata.clone(),
+                }),
+                workflow_execution_info: Some(info(&run.record)),
+                pending_activities: run.activities.values().map(pending).collect(),
+                pending_workflow_task: run.record.task.as_ref().map(|task| PendingWorkflowTaskInfo {
+                    state: state(task.is_started()) as i32,
+                    scheduled_time: time(task.scheduled_time),
+                    original_scheduled_time: time(task.original_scheduled_time),
+                    started_time: time(task.started_time),
+                    attempt: task.attempt.max(run.record.task_failures + 1),
+                }),
+                workflow_extended_info: Some(WorkflowExecutionExtendedInfo {
+                    execution_expiration_time: time(run.record.execution_deadline),
+                    run_expiration_time: time(run.record.run_deadline),
+                    cancel_requested: run.record.cancel_requested,
+                    original_start_time: time(run.record.start_time),
+                    ..Default::default()
+                }),
                 ..Default::default()
-            }),
-            ..Default::default()
-        }.into()))
+            }
+            .into(),
+        ))
     }
 
     pub fn list(&mut self, call: CallId, request: api::ListWorkflowExecutionsRequest) -> Answer {
@@ -310,15 +339,25 @@ impl World {
         let key = (kind, name);
         let Some(queue) = self.queues.get(&key) else { return Ok(Some(api::DescribeTaskQueueResponse::default().into())) };
         let backlog = queue.tasks.iter().filter(|task| self.is_waiting(&key, task)).count() as i64;
-        let mut pollers: Vec<PollerInfo> = queue.seen.iter().filter(|(_, at)| env.mono - **at < LISTED).map(|(identity, at)| PollerInfo {
-            last_access_time: Some(timestamp(env.now - (env.mono - at))), identity: identity.clone(), rate_per_second: 100_000.0, ..Default::default()
-        }).collect();
+        let mut pollers: Vec<PollerInfo> = queue
+            .seen
+            .iter()
+            .filter(|(_, at)| env.mono - **at < LISTED)
+            .map(|(identity, at)| PollerInfo {
+                last_access_time: Some(timestamp(env.now - (env.mono - at))),
+                identity: identity.clone(),
+                rate_per_second: 100_000.0,
+                ..Default::default()
+            })
+            .collect();
         pollers.sort_by(|a, b| a.identity.cmp(&b.identity));
         #[allow(deprecated)]
         let response = api::DescribeTaskQueueResponse {
             pollers,
             stats: Some(TaskQueueStats { approximate_backlog_count: backlog, ..Default::default() }),
-            task_queue_status: request.include_task_queue_status.then(|| TaskQueueStatus { backlog_count_hint: backlog, ..Default::default() }),
+            task_queue_status: request
+                .include_task_queue_status
+                .then(|| TaskQueueStatus { backlog_count_hint: backlog, ..Default::default() }),
             ..Default::default()
         };
         Ok(Some(response.into()))

@@ -1,7 +1,9 @@
 //! What a run is between two commits: the messages stored in the file. Fields are only ever added.
 
 use temporalio_protos::temporal::api::{
-    command::v1::ScheduleActivityTaskCommandAttributes, common::v1::Payloads, failure::v1::Failure,
+    command::v1::ScheduleActivityTaskCommandAttributes,
+    common::v1::Payloads,
+    failure::v1::Failure,
     history::v1::{HistoryEvent, WorkflowExecutionStartedEventAttributes},
 };
 

@@ -56,7 +56,12 @@ impl Run {
     /// A run whose history is empty; the caller adds the first event.
     pub fn new(key: RunKey, workflow_id: String, run_id: String, now: Nanos) -> Run {
         let record = RunRecord {
-            workflow_id, run_id, start_time: now, status: WorkflowExecutionStatus::Running as i32, next_event_id: 1, ..Default::default()
+            workflow_id,
+            run_id,
+            start_time: now,
+            status: WorkflowExecutionStatus::Running as i32,
+            next_event_id: 1,
+            ..Default::default()
         };
         Run { key, record, tail_first: 1, stored_next_event_id: 1, dirty: true, is_new: true, ..Default::default() }
     }

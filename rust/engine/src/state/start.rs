@@ -5,7 +5,10 @@ use prost::Message;
 use prost_wkt_types::Duration;
 use temporalio_protos::temporal::api::{
     common::v1::Payloads,
-    enums::v1::{ContinueAsNewInitiator, TaskQueueKind, WorkflowExecutionStatus, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowTaskFailedCause},
+    enums::v1::{
+        ContinueAsNewInitiator, TaskQueueKind, WorkflowExecutionStatus, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
+        WorkflowTaskFailedCause,
+    },
     errordetails::v1::WorkflowExecutionAlreadyStartedFailure,
     history::v1::{
         WorkflowExecutionCancelRequestedEventAttributes, WorkflowExecutionContinuedAsNewEventAttributes,
@@ -30,8 +33,15 @@ enum Conflict {
 }
 
 impl Run {
-    pub fn signal(&mut self, now: Nanos, name: String, input: Option<Payloads>, identity: String, request_id: String,
-                  header: Option<temporalio_protos::temporal::api::common::v1::Header>) {
+    pub fn signal(
+        &mut self,
+        now: Nanos,
+        name: String,
+        input: Option<Payloads>,
+        identity: String,
+        request_id: String,
+        header: Option<temporalio_protos::temporal::api::common::v1::Header>,
+    ) {
         if !request_id.is_empty() {
             if self.record.signal_requests.contains(&request_id) {
                 return;
@@ -41,9 +51,17 @@ impl Run {
             }
             self.record.signal_requests.push(request_id.clone());
         }
-        self.add_outside(now, Attributes::WorkflowExecutionSignaledEventAttributes(WorkflowExecutionSignaledEventAttributes {
-            signal_name: name, input, identity, header, request_id, ..Default::default()
-        }));
+        self.add_outside(
+            now,
+            Attributes::WorkflowExecutionSignaledEventAttributes(WorkflowExecutionSignaledEventAttributes {
+                signal_name: name,
+                input,
+                identity,
+                header,
+                request_id,
+                ..Default::default()
+            }),
+        );
         self.schedule_task(now);
     }
 
@@ -51,13 +69,18 @@ impl Run {
     pub fn force_close(&mut self, now: Nanos) {
         if self.record.task.as_ref().is_some_and(|task| task.is_started() && !task.is_transient()) {
             let task = self.record.task.take().unwrap_or_default();
-            self.add(now, Attributes::WorkflowTaskFailedEventAttributes(temporalio_protos::temporal::api::history::v1::WorkflowTaskFailedEventAttributes {
-                scheduled_event_id: task.scheduled_event_id,
-                started_event_id: task.started_event_id,
-                cause: WorkflowTaskFailedCause::ForceCloseCommand as i32,
-                identity: task.identity,
-                ..Default::default()
-            }));
+            self.add(
+                now,
+                Attributes::WorkflowTaskFailedEventAttributes(
+                    temporalio_protos::temporal::api::history::v1::WorkflowTaskFailedEventAttributes {
+                        scheduled_event_id: task.scheduled_event_id,
+                        started_event_id: task.started_event_id,
+                        cause: WorkflowTaskFailedCause::ForceCloseCommand as i32,
+                        identity: task.identity,
+                        ..Default::default()
+                    },
+                ),
+            );
         }
         self.record.task = None;
         self.flush_buffered();
@@ -65,7 +88,14 @@ impl Run {
 
     pub fn terminate(&mut self, now: Nanos, reason: String, details: Option<Payloads>, identity: String) {
         self.force_close(now);
-        self.add(now, Attributes::WorkflowExecutionTerminatedEventAttributes(WorkflowExecutionTerminatedEventAttributes { reason, details, identity }));
+        self.add(
+            now,
+            Attributes::WorkflowExecutionTerminatedEventAttributes(WorkflowExecutionTerminatedEventAttributes {
+                reason,
+                details,
+                identity,
+            }),
+        );
         self.close(now, WorkflowExecutionStatus::Terminated);
     }
 }
@@ -83,8 +113,10 @@ fn check_start(request: &api::StartWorkflowExecutionRequest) -> Result<(), Statu
     }
     check_length("RequestId", &request.request_id)?;
     for (name, timeout) in [
-        ("WorkflowExecutionTimeout", &request.workflow_execution_timeout), ("WorkflowRunTimeout", &request.workflow_run_timeout),
-        ("WorkflowTaskTimeout", &request.workflow_task_timeout), ("WorkflowStartDelay", &request.workflow_start_delay),
+        ("WorkflowExecutionTimeout", &request.workflow_execution_timeout),
+        ("WorkflowRunTimeout", &request.workflow_run_timeout),
+        ("WorkflowTaskTimeout", &request.workflow_task_timeout),
+        ("WorkflowStartDelay", &request.workflow_start_delay),
     ] {
         if is_negative(timeout) {
             return Err(invalid(format!("An invalid {name}Seconds is set on request. cause: negative duration")));
@@ -99,7 +131,9 @@ fn check_start(request: &api::StartWorkflowExecutionRequest) -> Result<(), Statu
     check_retry_policy(&request.retry_policy).map_err(invalid)?;
     check_blob("StartWorkflowExecutionRequest.Input", &request.input)?;
     match request.memo.as_ref().map_or(0, Message::encoded_len) {
-        size if size > MAX_BLOB_BYTES => Err(invalid(format!("Memo size exceeds limit: it has {size} bytes, the limit is {MAX_BLOB_BYTES}."))),
+        size if size > MAX_BLOB_BYTES => {
+            Err(invalid(format!("Memo size exceeds limit: it has {size} bytes, the limit is {MAX_BLOB_BYTES}.")))
+        }
         _ => Ok(()),
     }
 }
@@ -109,10 +143,13 @@ fn check_policies(request: &api::StartWorkflowExecutionRequest) -> Result<(), St
     let conflict = request.workflow_id_conflict_policy();
     match request.workflow_id_reuse_policy() {
         WorkflowIdReusePolicy::TerminateIfRunning if conflict != WorkflowIdConflictPolicy::Unspecified => Err(invalid(
-            "Invalid WorkflowIDReusePolicy: WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING cannot be used together with a WorkflowIDConflictPolicy")),
+            "Invalid WorkflowIDReusePolicy: WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING cannot be used together with \
+             a WorkflowIDConflictPolicy",
+        )),
         WorkflowIdReusePolicy::RejectDuplicate if conflict == WorkflowIdConflictPolicy::TerminateExisting => Err(invalid(
             "Invalid WorkflowIDReusePolicy: WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE cannot be used together with \
-             WorkflowIdConflictPolicy WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING")),
+             WorkflowIdConflictPolicy WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING",
+        )),
         _ => Ok(()),
     }
 }
@@ -129,7 +166,9 @@ fn limited_run_timeout(run: Option<Duration>, execution: &Option<Duration>) -> O
 
 fn already_started(run: &Run, message: String) -> Status {
     let detail = WorkflowExecutionAlreadyStartedFailure {
-        start_request_id: run.record.request_id.clone(), run_id: run.record.run_id.clone(), first_execution_run_id: run.started().first_execution_run_id.clone(),
+        start_request_id: run.record.request_id.clone(),
+        run_id: run.record.run_id.clone(),
+        first_execution_run_id: run.started().first_execution_run_id.clone(),
     };
     Status::with_detail(Code::AlreadyExists, message, "temporal.api.errordetails.v1.WorkflowExecutionAlreadyStartedFailure", &detail)
 }
@@ -153,10 +192,20 @@ impl World {
         }
         let done = run.record.status == WorkflowExecutionStatus::Completed as i32;
         match reuse {
-            WorkflowIdReusePolicy::RejectDuplicate => Err(already_started(run, format!(
-                "Workflow execution already finished. WorkflowId: {id}, RunId: {run_id}. Workflow Id reuse policy: reject duplicate workflow Id."))),
-            WorkflowIdReusePolicy::AllowDuplicateFailedOnly if done => Err(already_started(run, format!(
-                "Workflow execution already finished successfully. WorkflowId: {id}, RunId: {run_id}. Workflow Id reuse policy: allow duplicate workflow Id if last run failed."))),
+            WorkflowIdReusePolicy::RejectDuplicate => Err(already_started(
+                run,
+                format!(
+                    "Workflow execution already finished. WorkflowId: {id}, RunId: {run_id}. \
+                     Workflow Id reuse policy: reject duplicate workflow Id."
+                ),
+            )),
+            WorkflowIdReusePolicy::AllowDuplicateFailedOnly if done => Err(already_started(
+                run,
+                format!(
+                    "Workflow execution already finished successfully. WorkflowId: {id}, RunId: {run_id}. \
+                     Workflow Id reuse policy: allow duplicate workflow Id if last run failed."
+                ),
+            )),
             _ => Ok(Conflict::Free),
         }
     }
@@ -166,13 +215,16 @@ impl World {
         check_start(&request)?;
         let (key, started) = self.start_checked(env, request)?;
         let Some(run) = self.runs.get(&key) else { return Err(Status::new(Code::Internal, "the run has gone")) };
-        Ok(Some(api::StartWorkflowExecutionResponse {
-            run_id: run.record.run_id.clone(),
-            first_execution_run_id: run.started().first_execution_run_id.clone(),
-            started,
-            status: run.record.status,
-            ..Default::default()
-        }.into()))
+        Ok(Some(
+            api::StartWorkflowExecutionResponse {
+                run_id: run.record.run_id.clone(),
+                first_execution_run_id: run.started().first_execution_run_id.clone(),
+                started,
+                status: run.record.status,
+                ..Default::default()
+            }
+            .into(),
+        ))
     }
 
     fn start_checked(&mut self, env: &Env, request: api::StartWorkflowExecutionRequest) -> Result<(RunKey, bool), Status> {
@@ -190,7 +242,11 @@ impl World {
         let queue = request.task_queue.unwrap_or_default();
         let attributes = WorkflowExecutionStartedEventAttributes {
             workflow_type: request.workflow_type,
-            task_queue: Some(temporalio_protos::temporal::api::taskqueue::v1::TaskQueue { name: queue.name, kind: TaskQueueKind::Normal as i32, ..Default::default() }),
+            task_queue: Some(temporalio_protos::temporal::api::taskqueue::v1::TaskQueue {
+                name: queue.name,
+                kind: TaskQueueKind::Normal as i32,
+                ..Default::default()
+            }),
             input: request.input,
             workflow_execution_timeout: request.workflow_execution_timeout,
             workflow_run_timeout: limited_run_timeout(request.workflow_run_timeout, &request.workflow_execution_timeout),
@@ -223,8 +279,15 @@ impl World {
         Ok((key, true))
     }
 
-    fn begin(&mut self, env: &Env, workflow_id: String, run_id: String, mut attributes: WorkflowExecutionStartedEventAttributes,
-             request_id: String, execution_deadline: Nanos) -> RunKey {
+    fn begin(
+        &mut self,
+        env: &Env,
+        workflow_id: String,
+        run_id: String,
+        mut attributes: WorkflowExecutionStartedEventAttributes,
+        request_id: String,
+        execution_deadline: Nanos,
+    ) -> RunKey {
         let key = self.next_key;
         self.next_key += 1;
         let mut run = Run::new(key, workflow_id, run_id, env.now);
@@ -306,12 +369,27 @@ impl World {
             (policy, _) => policy,
         };
         let start = api::StartWorkflowExecutionRequest {
-            namespace: request.namespace, workflow_id: request.workflow_id, workflow_type: request.workflow_type, task_queue: request.task_queue,
-            input: request.input, workflow_execution_timeout: request.workflow_execution_timeout, workflow_run_timeout: request.workflow_run_timeout,
-            workflow_task_timeout: request.workflow_task_timeout, identity: request.identity.clone(), request_id: request.request_id.clone(),
-            workflow_id_reuse_policy: request.workflow_id_reuse_policy, workflow_id_conflict_policy: policy, retry_policy: request.retry_policy,
-            cron_schedule: request.cron_schedule, memo: request.memo, search_attributes: request.search_attributes, header: request.header.clone(),
-            workflow_start_delay: request.workflow_start_delay, user_metadata: request.user_metadata, priority: request.priority, ..Default::default()
+            namespace: request.namespace,
+            workflow_id: request.workflow_id,
+            workflow_type: request.workflow_type,
+            task_queue: request.task_queue,
+            input: request.input,
+            workflow_execution_timeout: request.workflow_execution_timeout,
+            workflow_run_timeout: request.workflow_run_timeout,
+            workflow_task_timeout: request.workflow_task_timeout,
+            identity: request.identity.clone(),
+            request_id: request.request_id.clone(),
+            workflow_id_reuse_policy: request.workflow_id_reuse_policy,
+            workflow_id_conflict_policy: policy,
+            retry_policy: request.retry_policy,
+            cron_schedule: request.cron_schedule,
+            memo: request.memo,
+            search_attributes: request.search_attributes,
+            header: request.header.clone(),
+            workflow_start_delay: request.workflow_start_delay,
+            user_metadata: request.user_metadata,
+            priority: request.priority,
+            ..Default::default()
         };
         check_start(&start)?;
         let (key, started) = self.start_checked(env, start)?;
@@ -319,9 +397,15 @@ impl World {
         if run.is_open() {
             run.signal(env.now, request.signal_name, request.signal_input, request.identity, request.request_id, request.header);
         }
-        Ok(Some(api::SignalWithStartWorkflowExecutionResponse {
-            run_id: run.record.run_id.clone(), first_execution_run_id: run.started().first_execution_run_id.clone(), started, ..Default::default()
-        }.into()))
+        Ok(Some(
+            api::SignalWithStartWorkflowExecutionResponse {
+                run_id: run.record.run_id.clone(),
+                first_execution_run_id: run.started().first_execution_run_id.clone(),
+                started,
+                ..Default::default()
+            }
+            .into(),
+        ))
     }
 
     pub fn signal(&mut self, env: &Env, request: api::SignalWorkflowExecutionRequest) -> Answer {
@@ -342,9 +426,14 @@ impl World {
         // A workflow that has ended needs no cancellation: that is no error.
         if run.is_open() && !run.record.cancel_requested {
             run.record.cancel_requested = true;
-            run.add_outside(env.now, Attributes::WorkflowExecutionCancelRequestedEventAttributes(WorkflowExecutionCancelRequestedEventAttributes {
-                cause: request.reason, identity: request.identity, ..Default::default()
-            }));
+            run.add_outside(
+                env.now,
+                Attributes::WorkflowExecutionCancelRequestedEventAttributes(WorkflowExecutionCancelRequestedEventAttributes {
+                    cause: request.reason,
+                    identity: request.identity,
+                    ..Default::default()
+                }),
+            );
             run.schedule_task(env.now);
         }
         Ok(Some(api::RequestCancelWorkflowExecutionResponse::default().into()))

@@ -5,8 +5,11 @@ use prost::Message;
 use temporalio_protos::temporal::api::{
     common::v1::WorkflowExecution,
     enums::v1::{QueryResultType, RetryState, WorkflowExecutionStatus, WorkflowTaskFailedCause as Cause},
-    failure::v1::{Failure, ServerFailureInfo, failure::FailureInfo},
-    history::v1::{History, TimerFiredEventAttributes, WorkflowExecutionTimedOutEventAttributes, WorkflowTaskCompletedEventAttributes, history_event::Attributes},
+    failure::v1::{ApplicationFailureInfo, Failure, ServerFailureInfo, failure::FailureInfo},
+    history::v1::{
+        History, TimerFiredEventAttributes, WorkflowExecutionTimedOutEventAttributes, WorkflowTaskCompletedEventAttributes,
+        history_event::Attributes,
+    },
     taskqueue::v1::TaskQueue,
     workflowservice::v1 as api,
 };
@@ -18,9 +21,12 @@ use super::{
     record::TaskToken,
     run::{Ready, Run, RunKey},
     time::{Nanos, SECOND, length, timestamp},
+    workflow_task::pascal,
     world::{Answer, Env, Waiting, World},
 };
 
+/// Characters kept of the message of a failure that is too large.
+const MAX_KEPT_MESSAGE: usize = 1000;
 /// The server's long poll.
 const POLL: Nanos = 60 * SECOND;
 
@@ -34,15 +40,24 @@ pub fn handle_deadlines(run: &mut Run, now: Nanos) {
         let over = |at: Nanos| at > 0 && at <= now;
         if over(run.record.run_deadline) || over(run.record.execution_deadline) {
             run.force_close(now);
-            run.add(now, Attributes::WorkflowExecutionTimedOutEventAttributes(WorkflowExecutionTimedOutEventAttributes {
-                retry_state: RetryState::RetryPolicyNotSet as i32, ..Default::default()
-            }));
+            run.add(
+                now,
+                Attributes::WorkflowExecutionTimedOutEventAttributes(WorkflowExecutionTimedOutEventAttributes {
+                    retry_state: RetryState::RetryPolicyNotSet as i32,
+                    ..Default::default()
+                }),
+            );
             run.close(now, WorkflowExecutionStatus::TimedOut);
         } else if over(run.record.first_task_time) {
             run.record.first_task_time = 0;
             run.schedule_task(now);
-        } else if let Some((_, started_event_id, timer_id)) =
-            run.record.timers.iter().map(|(id, timer)| (timer.fire_time, timer.started_event_id, id.clone())).filter(|(at, ..)| *at <= now).min()
+        } else if let Some((_, started_event_id, timer_id)) = run
+            .record
+            .timers
+            .iter()
+            .filter(|(_, timer)| timer.fire_time <= now)
+            .map(|(id, timer)| (timer.fire_time, timer.started_event_id, id.clone()))
+            .min()
         {
             run.record.timers.remove(&timer_id);
             run.add_outside(now, Attributes::TimerFiredEventAttributes(TimerFiredEventAttributes { timer_id, started_event_id }));
@@ -50,7 +65,9 @@ pub fn handle_deadlines(run: &mut Run, now: Nanos) {
         } else if let Some((_, id, deadline)) = run
             .activities
             .values()
-            .filter_map(|activity| super::activity::next_deadline(activity).map(|(at, deadline)| (at, activity.scheduled_event_id, deadline)))
+            .filter_map(|activity| {
+                super::activity::next_deadline(activity).map(|(at, deadline)| (at, activity.scheduled_event_id, deadline))
+            })
             .filter(|(at, ..)| *at <= now)
             .min_by_key(|(at, id, _)| (*at, *id))
         {
@@ -108,7 +125,11 @@ impl World {
                     self.enqueue(queue, Task::Workflow(key), false);
                 }
                 Ready::Activity(id) => {
-                    let name = run.activities.get(&id).and_then(|activity| activity.command.as_ref()?.task_queue.as_ref()).map(|queue| queue.name.clone());
+                    let name = run
+                        .activities
+                        .get(&id)
+                        .and_then(|activity| activity.command.as_ref()?.task_queue.as_ref())
+                        .map(|queue| queue.name.clone());
                     if let Some(name) = name {
                         self.enqueue((Kind::Activity, name), Task::Activity(key, id), false);
                     }
@@ -122,12 +143,16 @@ impl World {
     pub fn is_waiting(&self, queue: &QueueKey, task: &Task) -> bool {
         match task {
             Task::Workflow(key) => self.runs.get(key).is_some_and(|run| {
-                let expected = |task: &super::record::TaskRecord| if task.sticky { run.record.sticky_queue == queue.1 } else { run.task_queue() == queue.1 };
+                let expected = |task: &super::record::TaskRecord| {
+                    if task.sticky { run.record.sticky_queue == queue.1 } else { run.task_queue() == queue.1 }
+                };
                 run.record.task.as_ref().is_some_and(|task| !task.is_started() && task.not_before <= task.scheduled_time && expected(task))
             }),
-            Task::Activity(key, id) => {
-                self.runs.get(key).and_then(|run| run.activities.get(id)).is_some_and(|activity| activity.queued && activity.started_time == 0)
-            }
+            Task::Activity(key, id) => self
+                .runs
+                .get(key)
+                .and_then(|run| run.activities.get(id))
+                .is_some_and(|activity| activity.queued && activity.started_time == 0),
             Task::Query(id) => self.queries.contains_key(id),
             Task::Again(response) => match response.as_ref() {
                 Response::PollWorkflowTaskQueue(r) if r.query.is_some() => {
@@ -195,8 +220,14 @@ impl World {
         let run = &*run;
         let Some(task) = &run.record.task else { return Ok(None) };
         let token = TaskToken {
-            run_key: key, scheduled_event_id: task.scheduled_event_id, started_event_id: task.started_event_id, attempt: task.attempt,
-            epoch: task.epoch, started_time: task.started_time, query: 0, run_id: run.record.run_id.clone(),
+            run_key: key,
+            scheduled_event_id: task.scheduled_event_id,
+            started_event_id: task.started_event_id,
+            attempt: task.attempt,
+            epoch: task.epoch,
+            started_time: task.started_time,
+            query: 0,
+            run_id: run.record.run_id.clone(),
         };
         let from = if task.sticky { run.record.previous_started_event_id + 1 } else { 1 };
         let queries: Vec<u64> = run.started_queries.clone();
@@ -210,7 +241,13 @@ impl World {
     }
 
     /// The answer to a poll with the history from event `from` on.
-    pub fn workflow_response(&self, env: &Env, key: RunKey, token: TaskToken, from: i64) -> Result<api::PollWorkflowTaskQueueResponse, Status> {
+    pub fn workflow_response(
+        &self,
+        env: &Env,
+        key: RunKey,
+        token: TaskToken,
+        from: i64,
+    ) -> Result<api::PollWorkflowTaskQueueResponse, Status> {
         let Some(run) = self.runs.get(&key) else { return Err(task_gone()) };
         let end = run.record.next_event_id;
         let (mut events, next) = self.events_page(env, run, from, end, usize::MAX)?;
@@ -245,29 +282,38 @@ impl World {
         let Some(activity) = run.start_activity(env.now, id, identity, request_id, epoch) else { return Ok(None) };
         let Some(command) = activity.command.clone() else { return Ok(None) };
         let token = TaskToken {
-            run_key: key, scheduled_event_id: id, attempt: activity.attempt, epoch, started_time: activity.started_time, run_id, ..Default::default()
-        };
-        Ok(Some(api::PollActivityTaskQueueResponse {
-            task_token: token.encode_to_vec(),
-            workflow_namespace: namespace,
-            workflow_type,
-            workflow_execution: Some(execution),
-            activity_type: command.activity_type,
-            activity_id: command.activity_id,
-            header: command.header,
-            input: command.input,
-            heartbeat_details: activity.heartbeat_details.clone(),
-            scheduled_time: Some(timestamp(activity.scheduled_time)),
-            current_attempt_scheduled_time: Some(timestamp(activity.attempt_time)),
-            started_time: Some(timestamp(activity.started_time)),
+            run_key: key,
+            scheduled_event_id: id,
             attempt: activity.attempt,
-            schedule_to_close_timeout: command.schedule_to_close_timeout,
-            start_to_close_timeout: command.start_to_close_timeout,
-            heartbeat_timeout: command.heartbeat_timeout,
-            retry_policy: command.retry_policy,
-            priority: command.priority,
+            epoch,
+            started_time: activity.started_time,
+            run_id,
             ..Default::default()
-        }.into()))
+        };
+        Ok(Some(
+            api::PollActivityTaskQueueResponse {
+                task_token: token.encode_to_vec(),
+                workflow_namespace: namespace,
+                workflow_type,
+                workflow_execution: Some(execution),
+                activity_type: command.activity_type,
+                activity_id: command.activity_id,
+                header: command.header,
+                input: command.input,
+                heartbeat_details: activity.heartbeat_details.clone(),
+                scheduled_time: Some(timestamp(activity.scheduled_time)),
+                current_attempt_scheduled_time: Some(timestamp(activity.attempt_time)),
+                started_time: Some(timestamp(activity.started_time)),
+                attempt: activity.attempt,
+                schedule_to_close_timeout: command.schedule_to_close_timeout,
+                start_to_close_timeout: command.start_to_close_timeout,
+                heartbeat_timeout: command.heartbeat_timeout,
+                retry_policy: command.retry_policy,
+                priority: command.priority,
+                ..Default::default()
+            }
+            .into(),
+        ))
     }
 
     fn check_task(&self, token: &TaskToken) -> Result<(), Status> {
@@ -275,17 +321,31 @@ impl World {
         if !run.is_open() {
             return Err(not_found("workflow execution already completed"));
         }
-        run.record.task.as_ref()
-            .filter(|task| task.is_started() && task.started_event_id == token.started_event_id && task.scheduled_event_id == token.scheduled_event_id
-                && task.attempt == token.attempt && task.epoch == token.epoch && task.started_time == token.started_time)
-            .map(|_| ()).ok_or_else(task_gone)
+        run.record
+            .task
+            .as_ref()
+            .filter(|task| {
+                task.is_started()
+                    && task.started_event_id == token.started_event_id
+                    && task.scheduled_event_id == token.scheduled_event_id
+                    && task.attempt == token.attempt
+                    && task.epoch == token.epoch
+                    && task.started_time == token.started_time
+            })
+            .map(|_| ())
+            .ok_or_else(task_gone)
     }
 
     fn check_activity(&self, token: &TaskToken) -> Result<(), Status> {
-        let run = self.runs.get(&token.run_key).filter(|run| run.record.run_id == token.run_id && run.is_open()).ok_or_else(activity_gone)?;
-        run.activities.get(&token.scheduled_event_id)
-            .filter(|activity| activity.started_time == token.started_time && activity.attempt == token.attempt && activity.epoch == token.epoch)
-            .map(|_| ()).ok_or_else(activity_gone)
+        let run =
+            self.runs.get(&token.run_key).filter(|run| run.record.run_id == token.run_id && run.is_open()).ok_or_else(activity_gone)?;
+        run.activities
+            .get(&token.scheduled_event_id)
+            .filter(|activity| {
+                activity.started_time == token.started_time && activity.attempt == token.attempt && activity.epoch == token.epoch
+            })
+            .map(|_| ())
+            .ok_or_else(activity_gone)
     }
 
     pub fn workflow_task_completed(&mut self, env: &Env, request: api::RespondWorkflowTaskCompletedRequest) -> Answer {
@@ -294,29 +354,34 @@ impl World {
         let key = token.run_key;
         let identity = request.identity;
         let Some(run) = self.run_mut(key) else { return Err(task_gone()) };
-        let refusal = if request.messages.is_empty() { run.check_commands(&request.commands) } else {
+        let refusal = if request.messages.is_empty() {
+            run.check_commands(&request.commands)
+        } else {
             Err((Cause::FeatureDisabled, "the embedded engine does not do updates yet".into()))
         };
         if let Err((cause, message)) = refusal {
-            let failure = server_failure(message.clone());
-            run.fail_task(env.now, cause, Some(failure), &identity);
-            return Err(invalid(format!("{}: {message}", cause.as_str_name())));
+            let message = format!("{}: {message}", pascal(cause.as_str_name(), "WORKFLOW_TASK_FAILED_CAUSE_"));
+            run.fail_task(env.now, cause, Some(server_failure(message.clone(), false)), &identity);
+            return Err(invalid(message));
         }
         if run.ends_unseen(&request.commands) {
-            run.fail_task(env.now, Cause::UnhandledCommand, Some(server_failure("UnhandledCommand".into())), &identity);
+            run.fail_task(env.now, Cause::UnhandledCommand, Some(server_failure("UnhandledCommand".into(), false)), &identity);
             return Err(invalid("UnhandledCommand"));
         }
         run.write_transient();
-        let completed = run.add(env.now, Attributes::WorkflowTaskCompletedEventAttributes(WorkflowTaskCompletedEventAttributes {
-            scheduled_event_id: token.scheduled_event_id,
-            started_event_id: token.started_event_id,
-            identity: identity.clone(),
-            binary_checksum: request.binary_checksum,
-            worker_version: request.worker_version_stamp,
-            sdk_metadata: request.sdk_metadata,
-            metering_metadata: request.metering_metadata,
-            ..Default::default()
-        }));
+        let completed = run.add(
+            env.now,
+            Attributes::WorkflowTaskCompletedEventAttributes(WorkflowTaskCompletedEventAttributes {
+                scheduled_event_id: token.scheduled_event_id,
+                started_event_id: token.started_event_id,
+                identity: identity.clone(),
+                binary_checksum: request.binary_checksum,
+                worker_version: request.worker_version_stamp,
+                sdk_metadata: request.sdk_metadata,
+                metering_metadata: request.metering_metadata,
+                ..Default::default()
+            }),
+        );
         run.record.transitions += 1;
         run.record.previous_started_event_id = token.started_event_id;
         run.record.task = None;
@@ -351,8 +416,12 @@ impl World {
         Ok(Some(api::RespondWorkflowTaskCompletedResponse::default().into()))
     }
 
-    fn answer_queries(&mut self, carried: Vec<u64>, key: RunKey,
-                      mut results: std::collections::HashMap<String, temporalio_protos::temporal::api::query::v1::WorkflowQueryResult>) {
+    fn answer_queries(
+        &mut self,
+        carried: Vec<u64>,
+        key: RunKey,
+        mut results: std::collections::HashMap<String, temporalio_protos::temporal::api::query::v1::WorkflowQueryResult>,
+    ) {
         for id in carried {
             match results.remove(&id.to_string()) {
                 Some(result) if result.result_type() == QueryResultType::Answered => {
@@ -423,12 +492,7 @@ impl World {
         let (run, id) = self.activity_run(&request.task_token)?;
         let size = request.result.as_ref().map_or(0, Message::encoded_len);
         if size > MAX_BLOB_BYTES {
-            let failure = Failure {
-                message: format!("Complete result exceeds size limit: {size} bytes, the limit is {MAX_BLOB_BYTES}."),
-                source: "Server".into(),
-                failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo { non_retryable: true })),
-                ..Default::default()
-            };
+            let failure = server_failure(format!("Complete result exceeds size limit: {size} bytes, the limit is {MAX_BLOB_BYTES}."), true);
             run.fail_activity(env.now, id, failure, &request.identity);
         } else {
             run.end_activity(env.now, id, End::Completed(request.result), &request.identity);
@@ -443,7 +507,8 @@ impl World {
         }
         let failure = request.failure.unwrap_or_default();
         if failure.encoded_len() > MAX_BLOB_BYTES {
-            let short = server_failure(format!("Failure exceeds size limit: {} bytes, the limit is {MAX_BLOB_BYTES}.", failure.encoded_len()));
+            let message = format!("Failure exceeds size limit: {} bytes, the limit is {MAX_BLOB_BYTES}.", failure.encoded_len());
+            let short = Failure { cause: Some(Box::new(without_details(failure))), ..server_failure(message, true) };
             run.fail_activity(env.now, id, short, &request.identity);
         } else {
             run.fail_activity(env.now, id, failure, &request.identity);
@@ -468,8 +533,21 @@ fn unstick(run: &mut Run) {
     }
 }
 
-fn server_failure(message: String) -> Failure {
-    Failure { message, source: "Server".into(), failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo { non_retryable: true })), ..Default::default() }
+fn server_failure(message: String, non_retryable: bool) -> Failure {
+    Failure { message, failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo { non_retryable })), ..Default::default() }
+}
+
+/// What is kept of a failure that is too large: its message and its type.
+fn without_details(failure: Failure) -> Failure {
+    let failure_info = match failure.failure_info {
+        Some(FailureInfo::ApplicationFailureInfo(info)) => Some(FailureInfo::ApplicationFailureInfo(ApplicationFailureInfo {
+            r#type: info.r#type,
+            non_retryable: info.non_retryable,
+            ..Default::default()
+        })),
+        _ => None,
+    };
+    Failure { message: failure.message.chars().take(MAX_KEPT_MESSAGE).collect(), failure_info, ..Default::default() }
 }
 
 impl Run {

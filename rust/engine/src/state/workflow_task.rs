@@ -43,9 +43,16 @@ impl Run {
 
     fn schedule_attempt(&mut self, now: Nanos, attempt: i32, original: Nanos, not_before: Nanos) {
         let sticky = !self.record.sticky_queue.is_empty() && attempt == 1;
-        let scheduled_event_id = if attempt > 1 { self.record.next_event_id } else { self.add(now, self.scheduled_attributes(attempt, sticky)) };
+        let scheduled_event_id =
+            if attempt > 1 { self.record.next_event_id } else { self.add(now, self.scheduled_attributes(attempt, sticky)) };
         self.record.task = Some(TaskRecord {
-            scheduled_event_id, attempt, scheduled_time: now, original_scheduled_time: original, not_before, sticky, ..Default::default()
+            scheduled_event_id,
+            attempt,
+            scheduled_time: now,
+            original_scheduled_time: original,
+            not_before,
+            sticky,
+            ..Default::default()
         });
         self.dirty = true;
         if not_before <= now {
@@ -61,7 +68,9 @@ impl Run {
             TaskQueue { name: normal, kind: TaskQueueKind::Normal as i32, normal_name: String::new() }
         };
         Attributes::WorkflowTaskScheduledEventAttributes(WorkflowTaskScheduledEventAttributes {
-            task_queue: Some(task_queue), start_to_close_timeout: Some(duration(self.task_timeout())), attempt,
+            task_queue: Some(task_queue),
+            start_to_close_timeout: Some(duration(self.task_timeout())),
+            attempt,
         })
     }
 
@@ -128,14 +137,17 @@ impl Run {
         let Some(task) = self.record.task.take() else { return };
         let message = failure.as_ref().map_or(String::new(), |failure| failure.message.clone());
         if !task.is_transient() {
-            self.add(now, Attributes::WorkflowTaskFailedEventAttributes(WorkflowTaskFailedEventAttributes {
-                scheduled_event_id: task.scheduled_event_id,
-                started_event_id: task.started_event_id,
-                cause: cause as i32,
-                failure,
-                identity: identity.into(),
-                ..Default::default()
-            }));
+            self.add(
+                now,
+                Attributes::WorkflowTaskFailedEventAttributes(WorkflowTaskFailedEventAttributes {
+                    scheduled_event_id: task.scheduled_event_id,
+                    started_event_id: task.started_event_id,
+                    cause: cause as i32,
+                    failure,
+                    identity: identity.into(),
+                    ..Default::default()
+                }),
+            );
         }
         self.record.task_problem_cause = format!("WorkflowTaskFailedCause{}", pascal(cause.as_str_name(), "WORKFLOW_TASK_FAILED_CAUSE_"));
         self.record.task_problem = message;
@@ -145,9 +157,14 @@ impl Run {
     fn time_out_task(&mut self, now: Nanos, kind: TimeoutType) {
         let Some(task) = self.record.task.take() else { return };
         if !task.is_transient() {
-            self.add(now, Attributes::WorkflowTaskTimedOutEventAttributes(WorkflowTaskTimedOutEventAttributes {
-                scheduled_event_id: task.scheduled_event_id, started_event_id: task.started_event_id, timeout_type: kind as i32,
-            }));
+            self.add(
+                now,
+                Attributes::WorkflowTaskTimedOutEventAttributes(WorkflowTaskTimedOutEventAttributes {
+                    scheduled_event_id: task.scheduled_event_id,
+                    started_event_id: task.started_event_id,
+                    timeout_type: kind as i32,
+                }),
+            );
         }
         if kind == TimeoutType::ScheduleToStart {
             self.clear_sticky();
@@ -244,7 +261,7 @@ impl Run {
     }
 }
 
-fn pascal(name: &str, prefix: &str) -> String {
+pub fn pascal(name: &str, prefix: &str) -> String {
     name.trim_start_matches(prefix)
         .split('_')
         .map(|word| {

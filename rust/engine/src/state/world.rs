@@ -7,9 +7,9 @@ use durable_client::{Code, Request, Response, Status};
 use temporalio_protos::temporal::api::{errordetails::v1::NamespaceNotFoundFailure, history::v1::HistoryEvent, workflowservice::v1 as api};
 
 use super::{
-    limit::{invalid, not_found},
     filter::Filter,
     limit::MAX_CLOSED_RUNS,
+    limit::{invalid, not_found},
     matching::{Kind, Queue, QueueKey, Task},
     query::Query,
     read::HistoryWait,
@@ -61,6 +61,8 @@ pub struct World {
     hot: BTreeSet<QueueKey>,
     pub waiting: HashMap<CallId, Waiting>,
     waits: BTreeSet<(Nanos, CallId)>,
+    /// The deadline of each waiting call, so that an answered one leaves `waits` at once: polls come by the thousand a second.
+    waits_until: HashMap<CallId, Nanos>,
     pub watchers: HashMap<RunKey, Vec<CallId>>,
     pub queries: BTreeMap<u64, Query>,
     pub next_query: u64,
@@ -143,7 +145,11 @@ impl World {
     }
 
     /// The run an execution names, or NotFound.
-    pub fn find(&mut self, env: &Env, execution: &Option<temporalio_protos::temporal::api::common::v1::WorkflowExecution>) -> Result<RunKey, Status> {
+    pub fn find(
+        &mut self,
+        env: &Env,
+        execution: &Option<temporalio_protos::temporal::api::common::v1::WorkflowExecution>,
+    ) -> Result<RunKey, Status> {
         let Some(execution) = execution else { return Err(invalid("Execution is not set on request.")) };
         let (workflow_id, run_id) = (execution.workflow_id.as_str(), execution.run_id.as_str());
         if workflow_id.is_empty() {
@@ -173,7 +179,11 @@ impl World {
     }
 
     /// An open run, or the service's refusals.
-    pub fn find_open(&mut self, env: &Env, execution: &Option<temporalio_protos::temporal::api::common::v1::WorkflowExecution>) -> Result<&mut Run, Status> {
+    pub fn find_open(
+        &mut self,
+        env: &Env,
+        execution: &Option<temporalio_protos::temporal::api::common::v1::WorkflowExecution>,
+    ) -> Result<&mut Run, Status> {
         let key = self.find(env, execution)?;
         match self.run_mut(key) {
             Some(run) if run.is_open() => Ok(run),
@@ -190,7 +200,10 @@ impl World {
         }
         let detail = NamespaceNotFoundFailure { namespace: namespace.into() };
         Err(Status::with_detail(
-            Code::NotFound, format!("Namespace {namespace} is not found."), "temporal.api.errordetails.v1.NamespaceNotFoundFailure", &detail,
+            Code::NotFound,
+            format!("Namespace {namespace} is not found."),
+            "temporal.api.errordetails.v1.NamespaceNotFoundFailure",
+            &detail,
         ))
     }
 
@@ -231,6 +244,7 @@ impl World {
     }
 
     pub fn reply(&mut self, call: CallId, answer: Result<Response, Status>) {
+        self.forget_wait(call);
         self.replies.push((call, answer));
     }
 
@@ -241,10 +255,18 @@ impl World {
     pub fn wait(&mut self, call: CallId, until: Nanos, waiting: Waiting) {
         self.waiting.insert(call, waiting);
         self.waits.insert((until, call));
+        self.waits_until.insert(call, until);
+    }
+
+    fn forget_wait(&mut self, call: CallId) {
+        if let Some(until) = self.waits_until.remove(&call) {
+            self.waits.remove(&(until, call));
+        }
     }
 
     /// The caller has gone.
     pub fn gone(&mut self, call: CallId) {
+        self.forget_wait(call);
         match self.waiting.remove(&call) {
             Some(Waiting::Poll(queue, _)) => {
                 if let Some(queue) = self.queues.get_mut(&queue) {
@@ -277,7 +299,11 @@ impl World {
 
     pub fn enqueue(&mut self, key: QueueKey, task: Task, first: bool) {
         let queue = self.queues.entry(key.clone()).or_default();
-        if first { queue.tasks.push_front(task) } else { queue.tasks.push_back(task) }
+        if first {
+            queue.tasks.push_front(task)
+        } else {
+            queue.tasks.push_back(task)
+        }
         self.hot.insert(key);
     }
 
@@ -297,6 +323,7 @@ impl World {
         }
         while let Some((at, call)) = self.waits.first().copied().filter(|(at, _)| *at <= env.mono) {
             self.waits.remove(&(at, call));
+            self.waits_until.remove(&call);
             self.give_up(env, call);
         }
     }
@@ -402,7 +429,8 @@ impl World {
 
     /// Whether workers have, or are about to take, something: workflow time must not jump then.
     pub fn is_busy(&self, mono: Nanos) -> bool {
-        self.busy > 0 || self.queues.iter().any(|(key, queue)| queue.has_worker(mono) && queue.tasks.iter().any(|task| self.is_waiting(key, task)))
+        self.busy > 0
+            || self.queues.iter().any(|(key, queue)| queue.has_worker(mono) && queue.tasks.iter().any(|task| self.is_waiting(key, task)))
     }
 
     /// Whether a client waits for workflow time to pass.

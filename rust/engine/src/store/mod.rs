@@ -27,7 +27,8 @@ CREATE UNIQUE INDEX runs_by_run ON runs(run_id);
 CREATE INDEX runs_by_start ON runs(start_time, run_key);
 CREATE INDEX open_runs ON runs(run_key) WHERE status = 1;
 CREATE INDEX run_timers ON runs(next_timer) WHERE next_timer IS NOT NULL;
-CREATE TABLE activities(run_key INTEGER, scheduled_event_id INTEGER, state BLOB NOT NULL, PRIMARY KEY(run_key, scheduled_event_id)) WITHOUT ROWID;
+CREATE TABLE activities(run_key INTEGER, scheduled_event_id INTEGER, state BLOB NOT NULL,
+    PRIMARY KEY(run_key, scheduled_event_id)) WITHOUT ROWID;
 CREATE TABLE events(run_key INTEGER, first_event_id INTEGER, blob BLOB NOT NULL, PRIMARY KEY(run_key, first_event_id));
 INSERT INTO meta VALUES('epoch', 0);
 ";
@@ -42,9 +43,13 @@ impl Store {
         let shown = path.unwrap_or(Path::new(":memory:"));
         let fail = |error: rusqlite::Error| check::open_error(shown, &error);
         let connection = match path {
-            Some(path) => Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX),
+            Some(path) => Connection::open_with_flags(
+                path,
+                OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+            ),
             None => Connection::open_in_memory(),
-        }.map_err(fail)?;
+        }
+        .map_err(fail)?;
         connection.set_prepared_statement_cache_capacity(64);
         let version: i32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fail)?;
         if version == 0 {
@@ -53,7 +58,9 @@ impl Store {
         }
         connection
             .execute_batch(&format!(
-                "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA fullfsync=ON; PRAGMA temp_store=MEMORY; PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES};"))
+                "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; \
+                 PRAGMA fullfsync=ON; PRAGMA temp_store=MEMORY; PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES};"
+            ))
             .map_err(fail)?;
         if path.is_some_and(|path| path.metadata().is_ok_and(|data| data.len() < check::QUICK_CHECK_BYTES)) {
             let answer: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(fail)?;

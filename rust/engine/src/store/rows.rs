@@ -36,7 +36,8 @@ impl rusqlite::ToSql for Value {
 impl Store {
     /// Raises the boot epoch and answers it with the next free run key.
     pub fn boot(&mut self) -> rusqlite::Result<(i64, RunKey)> {
-        let epoch = self.connection.query_row("UPDATE meta SET value = value + 1 WHERE name = 'epoch' RETURNING value", [], |row| row.get(0))?;
+        let epoch =
+            self.connection.query_row("UPDATE meta SET value = value + 1 WHERE name = 'epoch' RETURNING value", [], |row| row.get(0))?;
         let last: Option<i64> = self.connection.query_row("SELECT max(run_key) FROM runs", [], |row| row.get(0))?;
         Ok((epoch, last.unwrap_or(0) + 1))
     }
@@ -51,7 +52,8 @@ impl Store {
     fn run(&self, key: RunKey, state: &[u8]) -> Result<Run, Status> {
         let record = RunRecord::decode(state).map_err(damaged)?;
         let mut activities = BTreeMap::new();
-        let mut statement = self.connection.prepare_cached("SELECT scheduled_event_id, state FROM activities WHERE run_key = ?").map_err(fault)?;
+        let mut statement =
+            self.connection.prepare_cached("SELECT scheduled_event_id, state FROM activities WHERE run_key = ?").map_err(fault)?;
         let mut rows = statement.query([key]).map_err(fault)?;
         while let Some(row) = rows.next().map_err(fault)? {
             let blob = row.get_ref(1).map_err(fault)?.as_blob().map_err(damaged)?;
@@ -78,16 +80,28 @@ impl Store {
         let transaction = self.connection.transaction()?;
         {
             let mut upsert = transaction.prepare_cached(
-                "INSERT INTO runs VALUES(?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(run_key) DO UPDATE SET status=excluded.status, close_time=excluded.close_time,
-                 history_length=excluded.history_length, next_timer=excluded.next_timer, has_task=excluded.has_task, state=excluded.state")?;
+                "INSERT INTO runs VALUES(?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(run_key) DO UPDATE SET \
+                 status=excluded.status, close_time=excluded.close_time, history_length=excluded.history_length, \
+                 next_timer=excluded.next_timer, has_task=excluded.has_task, state=excluded.state",
+            )?;
             let mut events = transaction.prepare_cached("INSERT INTO events VALUES(?,?,?)")?;
             let mut activity = transaction.prepare_cached("INSERT OR REPLACE INTO activities VALUES(?,?,?)")?;
             let mut ended = transaction.prepare_cached("DELETE FROM activities WHERE run_key=? AND scheduled_event_id=?")?;
             for run in runs {
                 let record = &run.record;
                 upsert.execute(params![
-                    run.key, record.workflow_id, record.run_id, run.workflow_type(), run.task_queue(), record.status, record.start_time,
-                    record.close_time, record.next_event_id - 1, run.next_deadline(), record.task.is_some(), record.encode_to_vec()
+                    run.key,
+                    record.workflow_id,
+                    record.run_id,
+                    run.workflow_type(),
+                    run.task_queue(),
+                    record.status,
+                    record.start_time,
+                    record.close_time,
+                    record.next_event_id - 1,
+                    run.next_deadline(),
+                    record.task.is_some(),
+                    record.encode_to_vec()
                 ])?;
                 let new = run.unstored();
                 if let Some(first) = new.first() {
@@ -120,7 +134,9 @@ impl Store {
         let condition = if filter.sql.is_empty() { "1" } else { &filter.sql };
         let count = self
             .connection
-            .query_row(&format!("SELECT count(*) FROM runs WHERE {condition}"), rusqlite::params_from_iter(&filter.values), |row| row.get(0))
+            .query_row(&format!("SELECT count(*) FROM runs WHERE {condition}"), rusqlite::params_from_iter(&filter.values), |row| {
+                row.get(0)
+            })
             .map_err(fault)?;
         Ok(api::CountWorkflowExecutionsResponse { count, ..Default::default() }.into())
     }
@@ -140,7 +156,8 @@ impl Store {
         while let Some(row) = rows.next().map_err(fault)? {
             if response.executions.len() == page_size {
                 let (start, key): (i64, i64) = last.unwrap_or_default();
-                response.next_page_token = ((u128::from(start.cast_unsigned()) << 64) | u128::from(key.cast_unsigned())).to_be_bytes().to_vec();
+                response.next_page_token =
+                    ((u128::from(start.cast_unsigned()) << 64) | u128::from(key.cast_unsigned())).to_be_bytes().to_vec();
                 break;
             }
             last = Some((row.get(0).map_err(fault)?, row.get(1).map_err(fault)?));
@@ -165,7 +182,8 @@ impl Source for Store {
             .connection
             .prepare_cached(
                 "SELECT blob FROM events WHERE run_key = ?1 AND first_event_id < ?3 AND first_event_id >=
-                 coalesce((SELECT max(first_event_id) FROM events WHERE run_key = ?1 AND first_event_id <= ?2), 0) ORDER BY first_event_id")
+                 coalesce((SELECT max(first_event_id) FROM events WHERE run_key = ?1 AND first_event_id <= ?2), 0) ORDER BY first_event_id",
+            )
             .map_err(fault)?;
         let mut rows = statement.query(params![key, from, to]).map_err(fault)?;
         let mut events = Vec::new();

@@ -7,7 +7,8 @@ use durable_client::{Rpc, Status, call};
 use durable_engine::{Engine, EngineOptions, Location};
 use temporalio_protos::temporal::api::{
     command::v1::{
-        Command, CompleteWorkflowExecutionCommandAttributes, ScheduleActivityTaskCommandAttributes, StartTimerCommandAttributes, command::Attributes,
+        Command, CompleteWorkflowExecutionCommandAttributes, ScheduleActivityTaskCommandAttributes, StartTimerCommandAttributes,
+        command::Attributes,
     },
     common::v1::{ActivityType, RetryPolicy, WorkflowExecution, WorkflowType},
     enums::v1::EventType,
@@ -60,7 +61,8 @@ pub async fn start(engine: &Engine, id: &str) -> String {
 }
 
 pub async fn poll_on(engine: &Engine, name: &str) -> PollWorkflowTaskQueueResponse {
-    let request = PollWorkflowTaskQueueRequest { namespace: "default".into(), task_queue: queue(name), identity: "w".into(), ..Default::default() };
+    let request =
+        PollWorkflowTaskQueueRequest { namespace: "default".into(), task_queue: queue(name), identity: "w".into(), ..Default::default() };
     ask(engine, request).await.expect("polls")
 }
 
@@ -69,7 +71,8 @@ pub async fn poll(engine: &Engine) -> PollWorkflowTaskQueueResponse {
 }
 
 pub async fn poll_activity(engine: &Engine) -> PollActivityTaskQueueResponse {
-    let request = PollActivityTaskQueueRequest { namespace: "default".into(), task_queue: queue("q"), identity: "w".into(), ..Default::default() };
+    let request =
+        PollActivityTaskQueueRequest { namespace: "default".into(), task_queue: queue("q"), identity: "w".into(), ..Default::default() };
     ask(engine, request).await.expect("polls")
 }
 
@@ -77,7 +80,11 @@ fn commands(attributes: Vec<Attributes>) -> Vec<Command> {
     attributes.into_iter().map(|attributes| Command { attributes: Some(attributes), ..Default::default() }).collect()
 }
 
-pub async fn complete(engine: &Engine, task_token: Vec<u8>, attributes: Vec<Attributes>) -> Result<RespondWorkflowTaskCompletedResponse, Status> {
+pub async fn complete(
+    engine: &Engine,
+    task_token: Vec<u8>,
+    attributes: Vec<Attributes>,
+) -> Result<RespondWorkflowTaskCompletedResponse, Status> {
     let commands = commands(attributes);
     ask(engine, RespondWorkflowTaskCompletedRequest { task_token, commands, namespace: "default".into(), ..Default::default() }).await
 }
@@ -85,7 +92,8 @@ pub async fn complete(engine: &Engine, task_token: Vec<u8>, attributes: Vec<Attr
 pub async fn complete_sticky(engine: &Engine, task_token: Vec<u8>, attributes: Vec<Attributes>) {
     let commands = commands(attributes);
     let sticky_attributes = Some(StickyExecutionAttributes { worker_task_queue: queue("sticky"), schedule_to_start_timeout: seconds(10) });
-    let request = RespondWorkflowTaskCompletedRequest { task_token, commands, sticky_attributes, namespace: "default".into(), ..Default::default() };
+    let request =
+        RespondWorkflowTaskCompletedRequest { task_token, commands, sticky_attributes, namespace: "default".into(), ..Default::default() };
     ask(engine, request).await.expect("completes");
 }
 
@@ -110,7 +118,10 @@ pub fn activity(id: &str, timeout: i64, attempts: i32) -> Attributes {
 
 pub async fn signal(engine: &Engine, id: &str, name: &str) {
     let request = SignalWorkflowExecutionRequest {
-        namespace: "default".into(), workflow_execution: execution(id), signal_name: name.into(), ..Default::default()
+        namespace: "default".into(),
+        workflow_execution: execution(id),
+        signal_name: name.into(),
+        ..Default::default()
     };
     ask(engine, request).await.expect("signals");
 }
