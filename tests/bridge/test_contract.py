@@ -27,6 +27,7 @@ def test_a_panic_arrives_as_an_error(capfd: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("handle", [0, 2**64 - 1])
 def test_handles_that_are_none(handle: int) -> None:
+    native.core_close(native.core_open())  # the answer is the same with and without a table of handles
     with pytest.raises(BridgeError.BadHandle):
         native.core_wake_fd(handle)
     with pytest.raises(BridgeError.BadHandle):

@@ -22,6 +22,7 @@ pub struct Registry<T> {
 
 struct Table<T> {
     owner: u32,
+    /// Smaller ones, but for 0, are a parent process's.
     first_handle: u64,
     things: Mutex<HashMap<u64, Arc<T>>>,
 }
@@ -39,7 +40,7 @@ impl<T: 'static> Registry<T> {
 
     pub fn get(&self, handle: u64) -> Result<Arc<T>> {
         let table = self.table().ok_or_else(|| self.bad(handle))?;
-        if table.owner != process::id() || handle < table.first_handle {
+        if table.owner != process::id() || (1..table.first_handle).contains(&handle) {
             return Err(BridgeError::Forked(format!(
                 "{} {handle} belongs to the process that opened it; hint: open a new client in the forked process",
                 self.what
@@ -77,6 +78,8 @@ impl<T: 'static> Registry<T> {
             if let Some(table) = self.table().filter(|table| table.owner == process::id()) {
                 return table;
             }
+            // Without a table before, nothing was forked: a small handle is only a wrong one.
+            let first_handle = if seen.is_null() { 1 } else { first_handle };
             let fresh = Box::into_raw(Box::new(Table { owner: process::id(), first_handle, things: Mutex::default() }));
             if self.table.compare_exchange(seen, fresh, Ordering::AcqRel, Ordering::Acquire).is_err() {
                 // SAFETY: `fresh` came from `Box::into_raw` just now and was not published.
