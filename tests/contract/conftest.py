@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -24,8 +23,8 @@ def place(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def client(place: str, tmp_path: Path) -> AsyncIterator[Client]:
-    """A connection to the place under test: a file's engine in virtual time, or the real server."""
+async def client(place: str) -> AsyncIterator[Client]:
+    """A connection to the place under test: an engine in virtual time, or the real server."""
     if place == "real":
         async with Client.connect(SERVER) as real:
             yield real
