@@ -2,7 +2,8 @@
 
 An `ExceptionGroup` is an application failure of type "ExceptionGroup": its members are Failures in the details
 (`json/protobuf`, so that the web interface shows them), the first one is the cause too, so that other SDKs and the
-interface, which know no groups, name a true reason. Reading uses the details only.
+interface, which know no groups, name a true reason. Reading uses the details only: the group's own cause, if it has one,
+is a detail too, marked as such.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from google.protobuf import json_format
 
+from ._backend import Cancelled
 from ._bridge import proto
 from .converter import PayloadConverter
 from .exceptions import (
@@ -46,6 +48,9 @@ MAX_GROUP_SIZE_BYTES = 512 * 1024
 _Failure = proto.message("temporal.api.failure.v1.Failure")
 _Payload = proto.message("temporal.api.common.v1.Payload")
 _MEMBER_METADATA = {"encoding": b"json/protobuf", "messageType": b"temporal.api.failure.v1.Failure"}
+# The place of a group's cause is taken by its first member.
+_RELATION = "durable-anyio-relation"
+_CAUSE_METADATA = {**_MEMBER_METADATA, _RELATION: b"cause"}
 
 
 def failure_from_exception(error: BaseException, converter: PayloadConverter) -> Any:
@@ -71,7 +76,7 @@ def _encode(error: BaseException, converter: PayloadConverter, depth: int) -> An
         _encode_group(error, failure, converter, depth)
         return failure
     _encode_info(error, failure, converter)
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    cause = _cause(error)
     if cause is not None and depth > 0:
         failure.cause.CopyFrom(_encode(cause, converter, depth - 1))
     return failure
@@ -83,6 +88,9 @@ def _encode_group(group: BaseExceptionGroup[Any], failure: Any, converter: Paylo
     if depth <= 0:
         return
     members = info.details.payloads
+    cause = _cause(group)
+    if cause is not None:
+        members.append(_Payload(metadata=_CAUSE_METADATA, data=_to_json(_encode(cause, converter, depth - 1))))
     size = 0
     for index, error in enumerate(group.exceptions):
         member = _encode(error, converter, depth - 1)
@@ -108,6 +116,11 @@ def _outline(member: Any) -> Any:
     return member
 
 
+def _cause(error: BaseException) -> BaseException | None:
+    """What Python would show above the error."""
+    return error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
 def _encode_info(error: BaseException, failure: Any, converter: PayloadConverter) -> None:
     if isinstance(error, ApplicationError):
         application = failure.application_failure_info
@@ -116,7 +129,7 @@ def _encode_info(error: BaseException, failure: Any, converter: PayloadConverter
         application.details.payloads.extend(converter.to_payloads(error.details))
         if error.next_retry_delay is not None:
             application.next_retry_delay.FromTimedelta(error.next_retry_delay)
-    elif isinstance(error, CancelledError) or _is_host_cancellation(error):
+    elif isinstance(error, CancelledError | Cancelled) or _is_host_cancellation(error):
         failure.canceled_failure_info.SetInParent()
         if isinstance(error, CancelledError):
             failure.canceled_failure_info.details.payloads.extend(converter.to_payloads(error.details))
@@ -160,6 +173,8 @@ def _message(error: BaseException) -> str:
 
 def _stack(error: BaseException) -> str:
     text = "".join(traceback.format_tb(error.__traceback__, limit=-MAX_STACK_FRAMES))
+    for note in getattr(error, "__notes__", None) or ():
+        text += f"{note}\n"[:MAX_MESSAGE_CHARACTERS]
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -191,14 +206,25 @@ def _decode(failure: Any, converter: PayloadConverter, depth: int) -> Exception:
 def _decode_group(failure: Any, converter: PayloadConverter, depth: int) -> Exception | None:
     """The group; None if its members cannot be read, so that what is there is told as an application failure."""
     members: list[Exception] = []
+    cause: Exception | None = None
     for payload in failure.application_failure_info.details.payloads:
         member = _Failure()
         try:
             json_format.Parse(payload.data, member, ignore_unknown_fields=True, descriptor_pool=proto.pool)
         except (json_format.ParseError, UnicodeDecodeError):
             return None
-        members.append(_decode(member, converter, depth - 1))
-    return ExceptionGroup(failure.message, members) if members else None
+        error = _decode(member, converter, depth - 1)
+        if payload.metadata.get(_RELATION) == b"cause":
+            cause = error
+        else:
+            members.append(error)
+    if not members:
+        return None
+    group = ExceptionGroup(failure.message, members)
+    group.__cause__ = cause
+    if failure.stack_trace:
+        group.add_note(f"stack trace from where it was raised:\n{failure.stack_trace}")
+    return group
 
 
 def _decode_info(failure: Any, kind: str | None, converter: PayloadConverter) -> FailureError:

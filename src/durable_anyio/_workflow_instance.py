@@ -21,7 +21,7 @@ from ._definitions import ActivityOptions, HandlerDefinition, WorkflowDefinition
 from ._failure import failure_from_exception
 from ._workflow_activities import Activities, StartedActivity
 from ._workflow_info import info_from_activation
-from ._workflow_outcome import SuspendError, command_for_error, command_for_result
+from ._workflow_outcome import SuspendError, command_for_error, command_for_result, fails_by_definition
 from ._workflow_queries import answer_query
 from ._workflow_runtime import WorkflowRuntime
 from .converter import PayloadConverter
@@ -144,6 +144,8 @@ class WorkflowInstance(WorkflowRuntime):
             completion.successful.SetInParent()
             return completion
         reason = self._suspend or self.scheduler.poison
+        if reason is not None and not self._ended and fails_by_definition(self.definition, reason):
+            self._ended_by, reason = reason, None
         if reason is None and not self._ended:
             try:
                 self._end_or_settle()

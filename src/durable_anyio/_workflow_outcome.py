@@ -13,7 +13,7 @@ from ._workflow_runtime import ContinueAsNewError, ContinueAsNewOptions, Info
 from .converter import PayloadConverter
 from .exceptions import ActivityError, CancelledError, DataConversionError, FailureError, NondeterminismError
 
-__all__ = ["SuspendError", "command_for_error", "command_for_result"]
+__all__ = ["SuspendError", "command_for_error", "command_for_result", "fails_by_definition"]
 
 # A bug in the program or a payload it cannot read: the run waits for fixed code instead of failing for good.
 SUSPENDING = (NondeterminismError, ForbiddenCallError, DataConversionError)
@@ -59,13 +59,19 @@ def command_for_error(
 
 
 def _fails(definition: WorkflowDefinition, error: BaseException) -> bool:
+    if fails_by_definition(definition, error):
+        return True
     if isinstance(error, SUSPENDING):
         return False
     if isinstance(error, FailureError | Cancelled | ContinueAsNewError):  # the last two: members of a group beside errors
         return True
-    if definition.failure_exception_types is not None:
-        return isinstance(error, definition.failure_exception_types)
-    return isinstance(error, Exception)
+    return definition.failure_exception_types is None and isinstance(error, Exception)
+
+
+def fails_by_definition(definition: WorkflowDefinition, error: BaseException) -> bool:
+    """Whether the definition names `error` as one that fails the workflow, also if it would suspend it otherwise."""
+    types = definition.failure_exception_types
+    return types is not None and isinstance(error, types)
 
 
 def _is_cancellation(error: BaseException) -> bool:

@@ -11,6 +11,8 @@ from datetime import timedelta
 from enum import IntEnum
 from typing import Any
 
+from ._backend._forbidden import ForbiddenCallError
+
 __all__ = [
     "ActivityError",
     "ApplicationError",
@@ -19,6 +21,7 @@ __all__ = [
     "DataConversionError",
     "DurableError",
     "FailureError",
+    "ForbiddenCallError",
     "NondeterminismError",
     "RPCError",
     "RPCStatusCode",

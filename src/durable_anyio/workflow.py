@@ -81,8 +81,11 @@ def defn(cls: Any = None, /, *, name: str | None = None, failure_exception_types
     """Makes a workflow of a class that has one method decorated with `@workflow.run`.
 
     :param name: its type in histories; the class's name if not given.
-    :param failure_exception_types: only these (and `FailureError`s) fail the workflow when they leave `run`; any other exception suspends
-        it until the code is fixed. Without it every `Exception` fails the workflow.
+    :param failure_exception_types: which exceptions fail the workflow when they leave `run` or a signal handler. The default: every
+        `Exception` but `NondeterminismError`, `ForbiddenCallError` and `DataConversionError`, which suspend it. If given: these types,
+        whichever they are, and `FailureError`s fail it; every other exception suspends it. Of an exception group every member must be one
+        that fails it. A suspended workflow stays as it was before the step: the workflow task fails with the reason, which is logged and
+        visible in `describe`, and is tried again until the code is fixed.
     """
 
     def decorate(decorated: C) -> C:

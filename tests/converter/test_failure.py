@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 
+from durable_anyio._backend import Cancelled
 from durable_anyio._bridge import proto
 from durable_anyio._failure import MAX_DEPTH, MAX_GROUP_SIZE_BYTES, exception_from_failure, failure_from_exception
 from durable_anyio.converter import default
@@ -230,3 +231,19 @@ def test_a_failure_without_kind_and_one_from_a_newer_service() -> None:
     back = exception_from_failure(failure, default())
     assert isinstance(back, ActivityError)
     assert back.retry_state is None
+
+
+def test_a_group_keeps_its_own_cause() -> None:
+    outer = group()
+    outer.__cause__ = LookupError("before")
+    back = travel(travel(outer))
+    assert isinstance(back, ExceptionGroup)
+    assert len(back.exceptions) == 3
+    assert isinstance(back.__cause__, ApplicationError)
+    assert back.__cause__.type == "LookupError"
+
+
+def test_a_cancellation_of_a_scope_is_a_cancellation() -> None:
+    back = travel(BaseExceptionGroup("both", [Cancelled("deadline"), ValueError("v")]))
+    assert isinstance(back, ExceptionGroup)
+    assert [type(member) for member in back.exceptions] == [CancelledError, ApplicationError]
