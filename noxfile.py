@@ -39,6 +39,13 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
+def anyio(session: nox.Session) -> None:
+    """AnyIO's own tests on the durable backend, for the lowest and the newest supported AnyIO."""
+    session.install(".[dev]")
+    session.run("python", "-m", "tests.anyio_suite", *session.posargs)
+
+
+@nox.session
 def gen(session: nox.Session) -> None:
     """Write generated/ anew from udl/ and the protos (with --check: compare)."""
     session.run(".ci/gen", *session.posargs, external=True)

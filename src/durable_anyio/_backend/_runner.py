@@ -15,6 +15,7 @@ from anyio.abc import TestRunner as AbstractTestRunner
 
 from ._scheduler import Scheduler, SwitchLimitError
 from ._task import Task, current_task, park
+from ._taskgroup import function_name
 
 T = TypeVar("T")
 
@@ -92,7 +93,7 @@ class VirtualRun:
         async def body() -> T:
             return await func(*args, **(kwargs or {}))
 
-        task = self.scheduler.spawn(body, name=getattr(func, "__qualname__", repr(func)), context=copy_context())
+        task = self.scheduler.spawn(body, name=function_name(func), context=copy_context())
         try:
             self.drive(lambda: task.done)
             result: T = task.outcome()

@@ -170,7 +170,7 @@ class TaskGroup(BaseTaskGroup):
             handle: TaskHandle[T] | None = None
             try:
                 coro = _call(func, args, status)
-                handle = TaskHandle(coro, _function_name(func, name))
+                handle = TaskHandle(coro, function_name(func, name))
                 waiting.add(handle._run_coro(), handle.name, copy_context(), inner=coro)
                 status.live = True
                 if status.value is not _NOT_STARTED:
@@ -250,7 +250,8 @@ def _call(func: Callable[..., Coroutine[Any, Any, T]], args: tuple[object, ...],
     return result
 
 
-def _function_name(func: Callable[..., Any], name: object) -> str:
+def function_name(func: Callable[..., Any], name: object = None) -> str:
+    """Name a task after what it runs, as AnyIO does, unless it was given a name."""
     if name is not None:
         return str(name)
     parts = (getattr(func, "__module__", None), getattr(func, "__qualname__", None))

@@ -1,0 +1,134 @@
+"""Run AnyIO's own tests, unmodified, on the backend `durable`, for the lowest and the newest AnyIO we support.
+
+    python -m tests.anyio_suite [--anyio VERSION ...] [--directory DIR]
+
+Fetches AnyIO's source distribution (its tests are in it) and installs that AnyIO in a directory put in front of the import path. Needs the
+package index, as pip does. Compares the outcome with the list in docs/anyio-tests.md, and fails on any difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import tomllib
+from pathlib import Path
+
+from . import known
+
+ROOT = Path(__file__).parents[2]
+
+FILES = [
+    *(f"tests/test_{name}.py" for name in ("taskgroups", "synchronization", "itertools", "functools", "futures", "contextmanagers")),
+    *(f"tests/test_{name}.py" for name in ("eventloop", "concurrency_utils", "lowlevel", "debugging")),
+    *(f"tests/streams/test_{name}.py" for name in ("memory", "stapled", "buffered", "text")),
+]
+"""What needs no I/O. Files that a version does not have yet are left out."""
+
+TOLERATED = ["-W", "ignore:_pytest.python.CallSpec2 has been renamed"]
+"""Older AnyIOs meet a newer pytest, which warns of what their plugin imports; their configuration makes errors of warnings."""
+
+NEEDED_BY_THE_TESTS = ["pytest-mock", "trustme"]
+
+
+def main() -> int:
+    """Run for every version asked for; 1 if any differs from the list."""
+    parser = argparse.ArgumentParser(prog="python -m tests.anyio_suite", description="AnyIO's own tests on the backend `durable`")
+    parser.add_argument("--anyio", action="append", metavar="VERSION", help="instead of the lowest and the newest; repeatable")
+    parser.add_argument("--directory", type=Path, help="keep downloads and environments here, and use them again")
+    options = parser.parse_args()
+    requirements = [f"anyio=={version}" for version in options.anyio] if options.anyio else supported()
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = (options.directory or Path(temporary)).absolute()
+        differ = [requirement for requirement in requirements if not check(requirement, directory)]
+    return 1 if differ else 0
+
+
+def supported() -> list[str]:
+    """Return requirements for the lowest and the newest AnyIO that our own metadata allow."""
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    (requirement,) = [dependency for dependency in dependencies if re.match(r"anyio\b", dependency)]
+    lowest = re.search(r">=\s*([\d.]+)", requirement)
+    if lowest is None:
+        raise SystemExit(f"pyproject.toml names no lowest AnyIO: {requirement}")
+    return [f"anyio=={lowest[1]}", requirement]
+
+
+def check(requirement: str, directory: Path) -> bool:
+    """Run the tests of one AnyIO and print how they went; whether that is what the documentation says."""
+    source = fetch(requirement, directory)
+    version = source.name.removeprefix("anyio-")
+    results = run(source, environment(version, directory), directory / f"report-{version}.jsonl")
+    rows = known.read(known.DOCUMENT.read_text())
+    complaints = known.complaints(rows, version, results)
+    counts = {outcome: sum(result.outcome == outcome for result in results) for outcome in ("passed", "failed", "skipped")}
+    on_durable = [result for result in results if result.durable]
+    print(
+        f"AnyIO {version} on Python {sys.version_info.major}.{sys.version_info.minor}: {len(results)} tests, "
+        + ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+        + f"; {len(on_durable)} ran on `durable`, {sum(result.outcome == 'passed' for result in on_durable)} of them passed",
+        flush=True,
+    )
+    for complaint in complaints:
+        print(f"  {complaint}", flush=True)
+    return not complaints
+
+
+def fetch(requirement: str, directory: Path) -> Path:
+    """Download and unpack a source distribution."""
+    downloads = directory / "sdist" / requirement.replace("==", "-").replace(">=", "-from-")
+    if not downloads.exists():
+        _pip("download", "--no-binary", ":all:", "--no-deps", "--dest", str(downloads), requirement)
+    (archive,) = downloads.glob("anyio-*.tar.gz")
+    source = directory / archive.name.removesuffix(".tar.gz")
+    shutil.rmtree(source, ignore_errors=True)
+    with tarfile.open(archive) as packed:
+        packed.extractall(directory, filter="data")
+    return source
+
+
+def environment(version: str, directory: Path) -> Path:
+    """Install one AnyIO, and what its tests need, into a directory of their own."""
+    target = directory / f"anyio-{version}-python{sys.version_info.major}.{sys.version_info.minor}"
+    if not target.exists():
+        _pip("install", "--target", str(target), f"anyio=={version}", *NEEDED_BY_THE_TESTS)
+    return target
+
+
+def run(source: Path, packages: Path, report: Path) -> list[known.Result]:
+    """Run the test files; only `conftest.py` is changed, by an addition at its end."""
+    addition = Path(__file__).with_name("conftest_addition.py").read_text()
+    # A module of its own: `from __future__` must stand first in a file.
+    (source / "tests" / "durable_addition.py").write_text(addition)
+    with (source / "tests" / "conftest.py").open("a") as conftest:
+        conftest.write("\n\nfrom .durable_addition import *  # noqa\n")
+    report.unlink(missing_ok=True)
+    inherited = [str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    path = os.pathsep.join([str(packages), *inherited])
+    variables = {**os.environ, "PYTHONPATH": path, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "DURABLE_SUITE_REPORT": str(report)}
+    files = [file for file in FILES if (source / file).exists()]
+    command = [sys.executable, "-m", "pytest", "--quiet", "--tb=no", "--no-summary", "-p", "no:cacheprovider", *TOLERATED, *files]
+    done = subprocess.run(command, cwd=source, env=variables, check=False, capture_output=True, text=True)
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"AnyIO's tests did not run (pytest ended with {done.returncode}):\n{done.stdout}\n{done.stderr}")
+    lines = [json.loads(line) for line in report.read_text().splitlines()]
+    return list({line["test"]: known.Result(**{**line, "test": _name(line["test"])}) for line in lines}.values())
+
+
+def _name(test: str) -> str:
+    """Cut what every name has in common."""
+    return test.removeprefix("tests/")
+
+
+def _pip(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "pip", *arguments, "--quiet", "--disable-pip-version-check"], check=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
