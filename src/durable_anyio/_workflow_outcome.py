@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import _commands
-from ._backend import Cancelled, ForbiddenCallError
+from ._backend import Cancelled, ForbiddenCallError, host_refusal
 from ._definitions import WorkflowDefinition, workflow_definition
 from ._failure import failure_from_exception
 from ._workflow_runtime import ContinueAsNewError, ContinueAsNewOptions, Info
@@ -50,8 +50,9 @@ def command_for_error(
     if isinstance(error, Cancelled) or (cancel_requested and all(_is_cancellation(leaf) for leaf in leaves)):
         return _commands.cancel_workflow()
     for leaf in leaves:
+        leaf = host_refusal(leaf) or leaf
         if not _fails(definition, leaf):
-            raise SuspendError(error if leaf is error else leaf) from leaf
+            raise SuspendError(leaf) from leaf
     try:
         return _commands.fail_workflow(failure_from_exception(error, converter))
     except DataConversionError as problem:

@@ -8,6 +8,7 @@ workflow must not do; `_closing` ends runs; `_backend` is AnyIO's view of it all
 from ._backend import DurableBackend, register
 from ._clock import TimerHost
 from ._forbidden import ForbiddenCallError, forbid, poisoned, refuse_changes
+from ._hosts import host_refusal
 from ._operation import Operation
 from ._runner import TestRunner, VirtualRun, VirtualTimers
 from ._scheduler import Scheduler, SwitchLimitError, current_scheduler
@@ -32,6 +33,7 @@ __all__ = [
     "current_scheduler",
     "current_task",
     "forbid",
+    "host_refusal",
     "park",
     "poisoned",
     "refuse_changes",

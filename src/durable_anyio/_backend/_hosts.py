@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import traceback
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import sniffio
 
+from ._forbidden import ForbiddenCallError
 from ._task import LOCAL
 
 if TYPE_CHECKING:
@@ -68,3 +70,28 @@ class Step:
         if self._loop is not None:
             _set_running_loop(self._loop)
         self._loop = self._trio = self._trio_saved = None
+
+
+# What asyncio and Trio say, or let slip, to code that finds no loop of theirs.
+_NO_HOST = {
+    "no running event loop": "asyncio",
+    "must be called from async context": "Trio",
+    "'RunContext' object has no attribute 'runner'": "Trio",
+    "'RunContext' object has no attribute 'task'": "Trio",
+}
+
+
+def host_refusal(error: BaseException) -> ForbiddenCallError | None:
+    """Tell what a host's "no event loop" means inside a workflow; None for every other error."""
+    host = _NO_HOST.get(str(error)) if isinstance(error, RuntimeError | AttributeError) else None
+    if host is None:
+        return None
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_host_code(frame.filename)]
+    where = f"{frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line}" if frames else "the workflow"
+    return ForbiddenCallError(
+        f"{where}\nuses {host}, which belongs to the host: inside a workflow use anyio's own functions, or move the work into an activity"
+    )
+
+
+def _is_host_code(path: str) -> bool:
+    return any(f"/{package}/" in path.replace("\\", "/") for package in ("asyncio", "trio"))
