@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from . import _commands
-from ._backend import ForbiddenCallError, Operation, Scheduler, Task, checkpoint_if_cancelled, shielded_checkpoint
+from ._backend import ForbiddenCallError, Operation, Scheduler, Stubborn, Task, checkpoint_if_cancelled, shielded_checkpoint
 from ._bridge.proto import message
 from ._definitions import ActivityOptions, HandlerDefinition, WorkflowDefinition, check_arguments, workflow_definition
 from ._failure import failure_from_exception
@@ -161,14 +161,14 @@ class WorkflowInstance(WorkflowRuntime):
             completion.successful.SetInParent()
         return completion
 
-    def close(self) -> list[str]:
-        """Closes every coroutine of the run; the names of those that would not close."""
+    def close(self) -> list[Stubborn]:
+        """Closes every coroutine of the run; those that did not close by themselves, which are logged."""
         if self.closed:
             return []
         self.closed = True
         stubborn = self.scheduler.close()
-        if stubborn:
-            _log.error("tasks of workflow %s could not be closed: %s", self.info.workflow_id, ", ".join(stubborn))
+        for task in stubborn:
+            _log.error("workflow %s (%s): %s", self.info.workflow_id, self.info.workflow_type, task)
         return stubborn
 
     # -- an activation's phases

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import traceback
-import types
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import _commands
-from ._backend import Scheduler
+from ._backend import Scheduler, waiting_stack
 from ._definitions import check_arguments
 from ._failure import failure_from_exception
 from .exceptions import ApplicationError, DataConversionError
@@ -19,9 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["answer_query", "stack_trace"]
 
 STACK_TRACE = "__stack_trace"
-
-# An await chain deeper than this is cut: the top and the waiting end are what one looks for.
-_MAX_FRAMES = 100
 
 
 def answer_query(instance: WorkflowInstance, query: Any) -> Any:
@@ -61,17 +55,5 @@ def stack_trace(scheduler: Scheduler) -> str:
     """Where each task of the run waits, as text."""
     parts = []
     for task in scheduler.tasks:
-        lines = traceback.StackSummary.extract(_frames(task.coro), lookup_lines=True).format()
-        parts.append(f"Task {task.name}\n" + "".join(lines))
+        parts.append(f"Task {task.name}\n{waiting_stack(task.coro)}")
     return "\n".join(parts)
-
-
-def _frames(coro: Any) -> Iterator[tuple[types.FrameType, int]]:
-    for _ in range(_MAX_FRAMES):
-        frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None) or getattr(coro, "ag_frame", None)
-        if frame is None:
-            return
-        yield frame, frame.f_lineno
-        coro = getattr(coro, "cr_await", None) or getattr(coro, "gi_yieldfrom", None) or getattr(coro, "ag_await", None)
-        if coro is None:
-            return

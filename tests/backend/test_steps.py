@@ -208,18 +208,6 @@ def test_closing_ends_everything_newest_first_without_commands() -> None:
     assert not run.scheduler.tasks
 
 
-def test_closing_gives_up_on_code_that_swallows_everything() -> None:
-    async def stubborn() -> None:
-        while True:
-            with suppress(BaseException):
-                await anyio.sleep(1)
-
-    run = Run()
-    run.spawn(stubborn)
-    run.step()
-    assert run.scheduler.close() == ["stubborn"]
-
-
 def test_closing_unstarted_tasks_warns_of_nothing(recwarn: pytest.WarningsRecorder) -> None:
     async def main() -> None:
         async with anyio.create_task_group() as group:

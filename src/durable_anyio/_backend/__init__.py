@@ -2,7 +2,8 @@
 
 `_scheduler` runs tasks (`_task`) in steps (`_hosts`); `_scope` and `_taskgroup` are structured concurrency; `_clock` turns sleeps and
 deadlines into durable timers; `_operation` waits for the outside world; `_sync` has the primitives; `_forbidden` refuses what a
-workflow must not do; `_closing` ends runs; `_backend` is AnyIO's view of it all; `_runner` runs it on a virtual clock for tests.
+workflow must not do; `_closing` ends runs, and `_stubborn` what does not want to end; `_backend` is AnyIO's view of it all; `_runner` runs
+it on a virtual clock for tests.
 """
 
 from ._backend import DurableBackend, register
@@ -13,15 +14,18 @@ from ._operation import Operation
 from ._runner import TestRunner, VirtualRun, VirtualTimers
 from ._scheduler import Scheduler, SwitchLimitError, current_scheduler
 from ._scope import CancelScope
+from ._stubborn import UNCLOSABLE, Stubborn, waiting_stack
 from ._task import Cancelled, Task, checkpoint, checkpoint_if_cancelled, current_task, park, shielded_checkpoint
 
 __all__ = [
+    "UNCLOSABLE",
     "CancelScope",
     "Cancelled",
     "DurableBackend",
     "ForbiddenCallError",
     "Operation",
     "Scheduler",
+    "Stubborn",
     "SwitchLimitError",
     "Task",
     "TestRunner",
@@ -39,4 +43,5 @@ __all__ = [
     "refuse_changes",
     "register",
     "shielded_checkpoint",
+    "waiting_stack",
 ]

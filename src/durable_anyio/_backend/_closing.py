@@ -1,14 +1,16 @@
 """Ending coroutines and async generators that did not end by themselves: eviction, and the end of a run.
 
 Everything is closed on the host's thread, newest task first. `GeneratorExit` is raised where the code waits, and again whenever it awaits
-something, a bounded number of times: code that swallows everything cannot be closed, and must not hang the worker either.
+something, a bounded number of times: code that swallows everything must not hang the worker, and is dealt with in `_stubborn`.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
+from ._stubborn import Stubborn, end_by_force, keep, waiting_stack
 from ._task import CLOSE
 
 if TYPE_CHECKING:
@@ -23,9 +25,6 @@ MAX_CLOSED_TASKS = 10_000
 
 PRUNE_AT_LEAST = 64
 """Finished generators are dropped when the number held has doubled, and is at least this."""
-
-UNCLOSABLE: list[Any] = []
-"""Coroutines that would not close. Kept, because the garbage collector would only run the same code at a worse time."""
 
 
 class Generators:
@@ -50,7 +49,7 @@ class Generators:
         return [generator for generator in held if getattr(generator, "ag_frame", None) is not None]
 
 
-def exhaust(coro: Any, context: Any) -> bool:
+def exhaust(coro: Any, context: Context) -> bool:
     """Raise `GeneratorExit` in `coro` where it waits until it ends; False if it would not."""
     for _ in range(CLOSE_ATTEMPTS):
         try:
@@ -62,35 +61,49 @@ def exhaust(coro: Any, context: Any) -> bool:
     return False
 
 
-def close_tasks(scheduler: Scheduler) -> list[str]:
-    """Close every living task, newest first; the names of those that would not close."""
+def end(subject: Any, awaited: Any, context: Context, name: str) -> Stubborn | None:
+    """Make `awaited` end, by force if need be; None if it did so by itself.
+
+    :param subject: what is kept should it not end: the coroutine itself, or the generator that it closes
+    """
+    if exhaust(awaited, context):
+        return None
+    stack = waiting_stack(subject)
+    ended = end_by_force(awaited, context)
+    if not ended:
+        keep(subject)
+    return Stubborn(name, stack, ended)
+
+
+def close_tasks(scheduler: Scheduler) -> list[Stubborn]:
+    """Close every living task, newest first; return those that did not close by themselves."""
     stubborn = []
     for _ in range(MAX_CLOSED_TASKS):
         if not scheduler.tasks:
             break
         task = next(reversed(scheduler.tasks))
-        if not _close_task(scheduler, task):
-            stubborn.append(task.name)
-            UNCLOSABLE.append(task.coro)
+        found = _close_task(scheduler, task)
+        if found is not None:
+            stubborn.append(found)
         if not task.done:
             scheduler.end_task(task, None, GeneratorExit())
     return stubborn
 
 
-def _close_task(scheduler: Scheduler, task: Task) -> bool:
+def _close_task(scheduler: Scheduler, task: Task) -> Stubborn | None:
     if not task.started:
         task.coro.close()
         if task.inner is not None:
             task.inner.close()
-        return True
+        return None
     scheduler.current_task = task
     try:
-        return exhaust(task.coro, task.context)
+        return end(task.coro, task.coro, task.context, task.name)
     finally:
         scheduler.current_task = None
 
 
-def close_generators(scheduler: Scheduler, task: Task) -> list[str]:
+def close_generators(scheduler: Scheduler, task: Task) -> list[Stubborn]:
     """Close the held generators in first-use order, as if `task` awaited each one's `aclose()`."""
     stubborn = []
     scheduler.current_task = task
@@ -103,9 +116,9 @@ def close_generators(scheduler: Scheduler, task: Task) -> list[str]:
                 raise
             except BaseException:  # ended; see `exhaust`
                 continue
-            if not exhaust(closing, task.context):
-                stubborn.append(getattr(generator, "__qualname__", repr(generator)))
-                UNCLOSABLE.append(generator)
+            found = end(generator, closing, task.context, getattr(generator, "__qualname__", repr(generator)))
+            if found is not None:
+                stubborn.append(found)
     finally:
         scheduler.current_task = None
     return stubborn

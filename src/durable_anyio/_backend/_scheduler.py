@@ -20,6 +20,7 @@ from ._closing import Generators, close_generators, close_tasks
 from ._forbidden import foreign_trap, poisoned
 from ._hosts import Step
 from ._scope import CancelScope
+from ._stubborn import UNCLOSABLE, Stubborn
 from ._task import CHECKPOINT, LOCAL, PARK, Cancelled, Task, current_task, park
 
 T = TypeVar("T")
@@ -169,8 +170,8 @@ class Scheduler:
             finally:
                 self.read_only = False
 
-    def close(self) -> list[str]:
-        """End every coroutine and async generator of the run; return the names of those that would not end."""
+    def close(self) -> list[Stubborn]:
+        """End every coroutine and async generator of the run; return those that did not end by themselves, for the log."""
         if self.closing:
             return []
         self.closing = True
@@ -183,6 +184,7 @@ class Scheduler:
             stubborn += close_generators(self, janitor)
             stubborn += close_tasks(self)
         self._ready.clear()
+        UNCLOSABLE.extend(stubborn)
         return stubborn
 
     # -- inside a step
