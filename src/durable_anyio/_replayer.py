@@ -73,7 +73,6 @@ class Replayer:
             converter=self._converter,
             namespace=self._namespace,
             task_queue=started.task_queue.name if started is not None else "",
-            step_time_budget=None,
             send_completion=lambda data: None,
         )
         encoded = _History(events=history.events).SerializeToString()

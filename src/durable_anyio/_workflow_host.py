@@ -1,14 +1,11 @@
-"""The cached runs of one worker, and the host's side of their steps: inline, with a turn for others when a step takes long."""
+"""The cached runs of one worker, and what is done with an activation: a step, in slices when it takes long."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from time import perf_counter
 from typing import Any
-
-import anyio
-import anyio.lowlevel
-from anyio.abc import TaskGroup
 
 from ._bridge.proto import message
 from ._definitions import WorkflowDefinition
@@ -16,7 +13,7 @@ from ._workflow_instance import WorkflowInstance, failed_completion
 from .converter import PayloadConverter
 from .exceptions import ApplicationError
 
-__all__ = ["WorkflowHost"]
+__all__ = ["Step", "WorkflowHost"]
 
 _Activation = message("coresdk.workflow_activation.WorkflowActivation")
 _Completion = message("coresdk.workflow_completion.WorkflowActivationCompletion")
@@ -35,35 +32,48 @@ class WorkflowHost:
         converter: PayloadConverter,
         namespace: str,
         task_queue: str,
-        step_time_budget: float | None,
         send_completion: Callable[[bytes], None],
     ) -> None:
         self._workflows = workflows
         self._converter = converter
         self._namespace = namespace
         self._task_queue = task_queue
-        self._budget = step_time_budget
         self._send = send_completion
         self._instances: dict[str, WorkflowInstance] = {}
+        self._is_closed = False
 
-    def handle(self, data: bytes, group: TaskGroup) -> None:
-        """Applies an activation now; what its step does not finish within the budget goes on as a task of `group`."""
-        activation = _Activation.FromString(data)
+    def begin(self, data: bytes) -> Step:
+        """The step that answers an encoded activation; it has not started yet."""
+        return Step(self, data)
+
+    def advance(self, step: Step, seconds: float) -> bool:
+        """Goes on with a step for about `seconds`, at least by one resumption of a task; True when it is answered.
+
+        :raises KeyboardInterrupt, SystemExit: raised by workflow code; they are the host's business
+        """
+        if self._is_closed:
+            return True
+        stop_at = perf_counter() + seconds
+        is_new = step.activation is None
+        if is_new:
+            step.activation = _Activation.FromString(step.data)
         try:
-            instance = self.instance_for(activation)
-            if instance is None:
-                self._send(_empty(activation.run_id))
-                return
-            instance.begin(activation)
-            if instance.advance(self._budget):
-                self._finish(instance, activation)
-            else:
-                group.start_soon(self._continue, instance, activation, name=f"workflow {instance.info.workflow_id}")
+            if is_new:
+                step.instance = self.instance_for(step.activation)
+                if step.instance is None:
+                    self._send(_empty(step.activation.run_id))
+                    return True
+                step.instance.begin(step.activation)
+            assert step.instance is not None
+            if not step.instance.advance(stop_at - perf_counter()):
+                return False
+            self._finish(step.instance, step.activation)
         except Exception as error:
-            self._report(activation.run_id, error)
+            self._report(step.activation.run_id, error)
         except BaseException as error:
-            self._give_back(activation.run_id, error)
+            self._give_back(step.activation.run_id, error)
             raise
+        return True
 
     def apply(self, activation: Any) -> Any:
         """Applies an activation to its end and answers with the completion; for replay."""
@@ -106,24 +116,10 @@ class WorkflowHost:
 
     def close(self) -> None:
         """Closes what is still cached."""
+        self._is_closed = True
         for instance in list(self._instances.values()):
             instance.close()
         self._instances.clear()
-
-    async def _continue(self, instance: WorkflowInstance, activation: Any) -> None:
-        try:
-            # Shielded: a step always ends, and a worker that stops waits for the answers of its open tasks.
-            with anyio.CancelScope(shield=True):
-                while True:
-                    await anyio.lowlevel.checkpoint()
-                    if instance.advance(self._budget):
-                        break
-                self._finish(instance, activation)
-        except Exception as error:
-            self._report(activation.run_id, error)
-        except BaseException as error:
-            self._give_back(activation.run_id, error)
-            raise
 
     def _finish(self, instance: WorkflowInstance, activation: Any) -> None:
         completion = instance.finish()
@@ -151,6 +147,22 @@ class WorkflowHost:
         known = isinstance(error, ApplicationError)
         _log.warning("a task of the run %s failed and will be tried again: %s", run_id, error, exc_info=not known)
         self._send(failed_completion(run_id, error, self._converter).SerializeToString())
+
+
+class Step:
+    """One activation on its way to its completion."""
+
+    __slots__ = ("activation", "data", "host", "instance")
+
+    def __init__(self, host: WorkflowHost, data: bytes) -> None:
+        self.host = host
+        self.data = data
+        self.activation: Any = None
+        self.instance: WorkflowInstance | None = None
+
+    def advance(self, seconds: float) -> bool:
+        """See `WorkflowHost.advance`."""
+        return self.host.advance(self, seconds)
 
 
 def _empty(run_id: str) -> bytes:

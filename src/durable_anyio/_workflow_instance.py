@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import random as random_module
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -129,8 +130,9 @@ class WorkflowInstance(WorkflowRuntime):
         """Runs tasks; False when the budget is spent and more wait."""
         if self._evicted or self._ended:
             return True
+        stop_at = None if budget_seconds is None else time.perf_counter() + budget_seconds
         while self._suspend is None and self.scheduler.poison is None:
-            if not self.scheduler.run(budget_seconds):
+            if not self.scheduler.run(None if stop_at is None else stop_at - time.perf_counter()):
                 return False
             if not self._check_conditions():
                 break

@@ -41,7 +41,8 @@ class Worker:
     :param max_cached_workflows: runs kept in memory between their tasks; 0 replays each task from the whole history.
     :param max_concurrent_activities: attempts at a time, of `async def` and plain `def` activities together.
     :param graceful_shutdown_timeout: how long activities may go on after the block has ended before they are cancelled.
-    :param step_time_budget: how long a workflow's step may keep the host's event loop before others get a turn.
+    :param step_time_budget: how long workflow code may keep the host's event loop before the host's other tasks get a turn. All steps
+        that are ready share it; a step that needs longer goes on afterwards, and is interrupted only where its code awaits.
     :param on_fatal_error: called with the error that ends the worker, before it is raised.
     :raises ValueError, TypeError: for registrations or limits that make no sense.
     """
@@ -58,12 +59,14 @@ class Worker:
         max_concurrent_activities: int = 100,
         graceful_shutdown_timeout: timedelta = timedelta(0),
         identity: str | None = None,
-        step_time_budget: timedelta = timedelta(milliseconds=50),
+        step_time_budget: timedelta = timedelta(milliseconds=10),
         on_fatal_error: Callable[[BaseException], None] | None = None,
     ) -> None:
         if not task_queue:
             raise ValueError("the task queue has no name")
         _check_limits(max_cached_workflows, max_concurrent_workflow_tasks, max_concurrent_activities)
+        if step_time_budget < timedelta(0):
+            raise ValueError(f"step_time_budget must not be negative, got {step_time_budget}")
         self._workflows = _registered_workflows(workflows)
         self._activities = _registered_activities(activities)
         if not self._workflows and not self._activities:
@@ -77,6 +80,7 @@ class Worker:
         self._max_concurrent_workflow_tasks = max_concurrent_workflow_tasks
         self._max_concurrent_activities = max_concurrent_activities
         self._grace = graceful_shutdown_timeout
+        self._step_seconds = step_time_budget.total_seconds()
         self._on_fatal_error = on_fatal_error
         self._fatal: BaseException | None = None
         self._stopping: anyio.Event | None = None
@@ -87,7 +91,6 @@ class Worker:
             converter=client.data_converter,
             namespace=client.namespace,
             task_queue=task_queue,
-            step_time_budget=step_time_budget.total_seconds(),
             send_completion=self._send_workflow_completion,
         )
         self._runner = ActivityRunner(
@@ -179,11 +182,16 @@ class Worker:
 
     def on_activation(self, activation: bytes) -> None:
         """Takes an encoded WorkflowActivation."""
-        assert self._group is not None
-        try:
-            self._host.handle(activation, self._group)
-        except BaseException as error:  # KeyboardInterrupt and SystemExit of workflow code, and bugs of ours
-            self._fail(error)
+        step = self._host.begin(activation)
+
+        def advance(seconds: float) -> bool:
+            try:
+                return step.advance(seconds)
+            except BaseException as error:  # KeyboardInterrupt and SystemExit of workflow code, and bugs of ours
+                self._fail(error)
+                return True
+
+        self._core.do_in_turns(advance, self._step_seconds)
 
     def on_activity(self, task: bytes) -> None:
         """Takes an encoded ActivityTask."""

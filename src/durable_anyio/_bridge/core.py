@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import anyio
 
 from . import proto
+from .turns import Turns, Work
 from .wake import HostTask
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class Core:
         self._next_id = 1
         self._batch: list[Any] = []
         self._is_batching = False
+        self._turns = Turns()
         self._is_closed = False
         self._end: Exception | None = None
         self._closed = anyio.Event()
@@ -187,6 +189,13 @@ class Core:
         else:
             native.core_submit(self._handle, _Commands(commands=[command]).SerializeToString())
 
+    def do_in_turns(self, work: Work, budget_seconds: float) -> None:
+        """Does `work` on the host's thread, a slice at a time; other tasks of the host run between two slices.
+
+        What is not done when the core closes, or its pump ends, is never done. Call from a receiver only.
+        """
+        self._turns.add(work, budget_seconds)
+
     def attach(self, worker: int, receiver: Receiver) -> None:
         """Directs the items of the worker with this number to `receiver`. Before its `StartWorker`."""
         if worker in self._receivers:
@@ -230,9 +239,14 @@ class Core:
         reason: Exception | None = None
         try:
             while True:
-                await anyio.wait_readable(self._wake_fd)
+                if self._turns:
+                    # One more than below: Trio shuffles what is ready, so that after a single one the pump may run twice in a row.
+                    await anyio.lowlevel.checkpoint()
+                else:
+                    await anyio.wait_readable(self._wake_fd)
                 self._is_batching = True
                 self._drain()
+                self._turns.run_slice()
                 self._submit()
                 # A crossing gives up the interpreter's lock, which costs more than a command does. So the tasks that were just woken
                 # get their turn first, and what they send goes together.
