@@ -10,7 +10,6 @@ from . import converter
 from ._bridge import core as bridge
 from ._bridge.proto import message
 from ._definitions import workflow_definition
-from ._failure import exception_from_failure
 from ._history import WorkflowHistory
 from ._workflow_host import WorkflowHost
 from .exceptions import NondeterminismError
@@ -21,7 +20,6 @@ _Activation = message("coresdk.workflow_activation.WorkflowActivation")
 _History = message("temporal.api.history.v1.History")
 
 # coresdk.workflow_activation.RemoveFromCache.EvictionReason
-_NONDETERMINISM = 3
 _WORKFLOW_EXECUTION_ENDING = 10
 _HARMLESS = {0, 1, 5, _WORKFLOW_EXECUTION_ENDING}
 
@@ -82,12 +80,12 @@ class Replayer:
             answer = b""
             while data := bridge.replay_step(handle, answer):
                 activation = _Activation.FromString(data)
-                failure = failure or _eviction_failure(activation, history)
                 completion = host.apply(activation)
+                failure = failure or _eviction_failure(activation, history, host.failure)
                 if watch is not None:
                     watch(activation, completion)
                 if completion.HasField("failed") and failure is None:
-                    failure = _task_failure(completion.failed, history, self._converter)
+                    failure = _task_failure(completion.failed, history, host.failure)
                     break
                 answer = completion.SerializeToString()
         finally:
@@ -96,15 +94,16 @@ class Replayer:
         return failure
 
 
-def _eviction_failure(activation: Any, history: WorkflowHistory) -> Exception | None:
+def _eviction_failure(activation: Any, history: WorkflowHistory, reason: BaseException | None) -> Exception | None:
     for job in activation.jobs:
         if job.HasField("remove_from_cache") and job.remove_from_cache.reason not in _HARMLESS:
+            if isinstance(reason, NondeterminismError):
+                return reason
             return NondeterminismError(f"replay of workflow {history.workflow_id!r}: {job.remove_from_cache.message}")
     return None
 
 
-def _task_failure(failed: Any, history: WorkflowHistory, data_converter: converter.PayloadConverter) -> Exception:
-    cause = exception_from_failure(failed.failure, data_converter)
+def _task_failure(failed: Any, history: WorkflowHistory, reason: BaseException | None) -> Exception:
     error = NondeterminismError(f"replay of workflow {history.workflow_id!r}: the workflow task fails: {failed.failure.message}")
-    error.__cause__ = cause
+    error.__cause__ = reason
     return error

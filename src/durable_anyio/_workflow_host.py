@@ -17,8 +17,8 @@ __all__ = ["Step", "WorkflowHost"]
 
 _Activation = message("coresdk.workflow_activation.WorkflowActivation")
 _Completion = message("coresdk.workflow_completion.WorkflowActivationCompletion")
-# coresdk.workflow_activation.RemoveFromCache.EvictionReason: NONDETERMINISM, FATAL
-_ALARMING = (3, 8)
+# coresdk.workflow_activation.RemoveFromCache.EvictionReason: FATAL. Nondeterminism is told as the failure of a task.
+_ALARMING = (8,)
 _log = logging.getLogger("durable_anyio.workflow")
 
 
@@ -41,6 +41,7 @@ class WorkflowHost:
         self._send = send_completion
         self._instances: dict[str, WorkflowInstance] = {}
         self._is_closed = False
+        self.failure: BaseException | None = None
 
     def begin(self, data: bytes) -> Step:
         """The step that answers an encoded activation; it has not started yet."""
@@ -76,15 +77,18 @@ class WorkflowHost:
         return True
 
     def apply(self, activation: Any) -> Any:
-        """Applies an activation to its end and answers with the completion; for replay."""
+        """Applies an activation to its end and answers with the completion; for replay. `failure` then says why a task failed."""
+        self.failure = None
         try:
             instance = self.instance_for(activation)
             if instance is None:
                 return _Completion.FromString(_empty(activation.run_id))
             completion = instance.activate(activation)
+            self.failure = instance.failure
             self._forget(instance, activation)
             return completion
         except Exception as error:
+            self.failure = error
             return failed_completion(activation.run_id, error, self._converter)
 
     def instance_for(self, activation: Any) -> WorkflowInstance | None:

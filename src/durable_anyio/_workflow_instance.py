@@ -22,6 +22,7 @@ from ._definitions import ActivityOptions, HandlerDefinition, WorkflowDefinition
 from ._failure import failure_from_exception
 from ._workflow_activities import Activities, StartedActivity
 from ._workflow_info import info_from_activation
+from ._workflow_origins import Origins, difference
 from ._workflow_outcome import SuspendError, command_for_error, command_for_result, fails_by_definition
 from ._workflow_queries import answer_query
 from ._workflow_runtime import WorkflowRuntime
@@ -36,6 +37,8 @@ _log = logging.getLogger("durable_anyio.workflow")
 # temporal.api.enums.v1.WorkflowTaskFailedCause
 _CAUSE_UNHANDLED_FAILURE = 25
 _CAUSE_NONDETERMINISM = 24
+# coresdk.workflow_activation.RemoveFromCache.EvictionReason
+_EVICTED_FOR_NONDETERMINISM = 3
 
 
 def failed_completion(run_id: str, error: BaseException, converter: PayloadConverter) -> Any:
@@ -78,6 +81,10 @@ class WorkflowInstance(WorkflowRuntime):
         self._random = random_module.Random(start.randomness_seed)
         self._origin_ns = (start.start_time if start.HasField("start_time") else first_activation.timestamp).ToNanoseconds()
         self._activities = Activities(self.scheduler, converter, self._emit, task_queue)
+        self.origins = Origins(self.scheduler)
+        self.failure: BaseException | None = None
+        """Why the last completion failed its task."""
+        self._given = 0  # commands in earlier completions
         self._last_timer = 0
         self._commands: list[Any] = []
         self._queries: list[Any] = []
@@ -106,7 +113,7 @@ class WorkflowInstance(WorkflowRuntime):
         """Takes the activation's jobs, in phases; runs no user code but the workflow's `__init__`."""
         self._commands.clear()
         self._queries = []
-        self._suspend = None
+        self._suspend = self.failure = None
         self.is_replaying = activation.is_replaying
         self.history_length = activation.history_length
         self.history_size_bytes = activation.history_size_bytes
@@ -117,7 +124,13 @@ class WorkflowInstance(WorkflowRuntime):
             jobs.setdefault(variant, []).append(getattr(job, variant))
         if "remove_from_cache" in jobs:
             self._evicted = True
+            eviction = jobs["remove_from_cache"][0]
+            if eviction.reason == _EVICTED_FOR_NONDETERMINISM:
+                label = f"workflow {self.info.workflow_id!r} ({self.info.workflow_type})"
+                self.failure = difference(eviction.message, self.origins, self.scheduler, workflow=label)
             return
+        if not self.is_replaying:
+            self.origins.forget()
         self.scheduler.advance((activation.timestamp.ToNanoseconds() - self._origin_ns) / 1e9)
         self._queries = jobs.pop("query_workflow", [])
         if not self._ended:
@@ -142,6 +155,8 @@ class WorkflowInstance(WorkflowRuntime):
         """Answers with the completion of the activation that was begun."""
         if self._evicted:
             self.close()
+            if self.failure is not None:
+                return failed_completion(self._run_id, self.failure, self.converter)
             completion = _Completion(run_id=self._run_id)
             completion.successful.SetInParent()
             return completion
@@ -154,7 +169,9 @@ class WorkflowInstance(WorkflowRuntime):
             except SuspendError as error:
                 reason = error.reason
         if reason is not None:
+            self.failure = reason
             return failed_completion(self._run_id, reason, self.converter)
+        self._given += len(self._commands)
         completion = _Completion(run_id=self._run_id)
         for query in self._queries:
             self._commands.append(answer_query(self, query))
@@ -276,24 +293,28 @@ class WorkflowInstance(WorkflowRuntime):
                 self.info.workflow_id, self.info.workflow_type, ", ".join(label for label, _ in still_running),
             )  # fmt: skip
         self.close()
+        if self.is_replaying or self.origins.always:
+            self.origins.note_end(self._given + len(self._commands) + 1, self.definition.run.fn, error)
         self._commands.append(command)
 
     # -- for the scheduler and the run's own code
 
-    def _emit(self, command: Any) -> None:
+    def _emit(self, command: Any, timer: int = 0) -> None:
         if self.scheduler.closing:
             return
         if self.scheduler.read_only:
             raise ForbiddenCallError("a query tried to change the workflow\nhint: a query reads the workflow's state and changes nothing")
+        if self.is_replaying or self.origins.always:
+            self.origins.note(self._given + len(self._commands) + 1, timer)
         self._commands.append(command)
 
     def start_timer(self, seconds: float) -> int:
         self._last_timer += 1
-        self._emit(_commands.start_timer(self._last_timer, seconds))
+        self._emit(_commands.start_timer(self._last_timer, seconds), timer=self._last_timer)
         return self._last_timer
 
     def cancel_timer(self, timer: int) -> None:
-        self._emit(_commands.cancel_timer(timer))
+        self._emit(_commands.cancel_timer(timer), timer=timer)
 
     @property
     def may_log(self) -> bool:

@@ -119,7 +119,32 @@ class DataConversionError(DurableError):
 
 
 class NondeterminismError(DurableError):
-    """Workflow code did something else than its history says."""
+    """Workflow code did something else than its history says.
+
+    What is not known, or does not apply, is None or empty.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        expected: str | None = None,
+        actual: str | None = None,
+        event_id: int | None = None,
+        source: str | None = None,
+        stack: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.expected = expected
+        """The command that the history has there; "no command" if it has none."""
+        self.actual = actual
+        """The command that the code gave; "no command" if it gave none."""
+        self.event_id = event_id
+        """The event of the history at which they differ."""
+        self.source = source
+        """The line of the program that gave the command: file, number, function, text."""
+        self.stack = stack
+        """The program's lines that led there, innermost last; if it gave no command, where its tasks wait."""
 
 
 class TimeoutType(IntEnum):

@@ -8,8 +8,10 @@
 //! - `workflow` applies the history of one run to its machines and turns commands into machines.
 //! - `machines` holds one machine a file, its transition table first.
 //! - `history` cuts a history into the stretches that were one workflow task each.
+//! - `difference` says how the code differs from its history.
 //! - `flags` remembers which behaviours a history was recorded with.
 
+mod difference;
 mod fault;
 mod flags;
 mod history;

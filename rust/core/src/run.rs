@@ -51,8 +51,8 @@ pub enum Output {
     /// Send this to the service. The driver then calls [`Run::handle_completed`] with the service's answer, or
     /// [`Run::handle_refused`].
     Complete(Box<RespondWorkflowTaskCompletedRequest>),
-    /// Send this to the service; nothing is to be called with the answer. The run wants to be evicted afterwards (an
-    /// eviction activation follows).
+    /// Send this to the service; nothing is to be called with the answer. The run wants to be evicted: an eviction activation
+    /// follows, or came before when the code differed from its history, because only the code's side knows where it did.
     Fail(Box<RespondWorkflowTaskFailedRequest>),
     /// Send this to the service: the answer to a query task of the old kind. Nothing is to be called with the answer.
     AnswerQuery(Box<RespondQueryTaskCompletedRequest>),
@@ -101,6 +101,15 @@ struct Task {
     is_old_query: bool,
 }
 
+/// A task that failed because the code differs from its history, until the code's side has said where: the failure in its
+/// answer to the eviction replaces this one.
+#[derive(Debug)]
+struct Unreported {
+    token: Vec<u8>,
+    cause: WorkflowTaskFailedCause,
+    failure: Failure,
+}
+
 /// What the driver owes the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Open {
@@ -129,6 +138,7 @@ pub struct Run {
     open: Open,
     outputs: VecDeque<Output>,
     eviction: Option<(WireReason, String)>,
+    unreported: Option<Unreported>,
     /// The machines cannot be trusted any more; only the eviction is left.
     is_broken: bool,
     is_evicted: bool,
@@ -147,6 +157,7 @@ impl Run {
             open: Open::Nothing,
             outputs: VecDeque::new(),
             eviction: None,
+            unreported: None,
             is_broken: false,
             is_evicted: false,
             activations: 0,
@@ -199,6 +210,7 @@ impl Run {
             Open::Eviction => {
                 self.is_evicted = true;
                 self.workflow = None;
+                self.report_difference(completion.status);
                 self.outputs.push_back(Output::Evicted);
             }
             Open::Activation | Open::Queries(_) => {
@@ -439,12 +451,24 @@ impl Run {
                 let answer = report::failed_query(OLD_QUERY_ID.to_owned(), failure);
                 let request = report::query_answer(&self.options, task.token, answer);
                 self.outputs.push_back(Output::AnswerQuery(Box::new(request)));
+            } else if reason == WireReason::Nondeterminism && !self.options.replay_only {
+                self.unreported = Some(Unreported { token: task.token, cause, failure });
             } else if !self.options.replay_only {
                 let request = report::failed(&self.options, task.token, cause, failure);
                 self.outputs.push_back(Output::Fail(Box::new(request)));
             }
         }
         self.advance();
+    }
+
+    fn report_difference(&mut self, answer: Option<CompletionStatus>) {
+        let Some(Unreported { token, cause, failure }) = self.unreported.take() else { return };
+        let told = match answer {
+            Some(CompletionStatus::Failed(told)) => told.failure,
+            _ => None,
+        };
+        let request = report::failed(&self.options, token, cause, told.unwrap_or(failure));
+        self.outputs.push_back(Output::Fail(Box::new(request)));
     }
 
     fn push_failure(&mut self, task_token: Vec<u8>, cause: WorkflowTaskFailedCause, message: String) {

@@ -6,6 +6,7 @@
 //! code that does something else than it did is found out.
 
 use crate::{
+    difference::{Difference, command_text, recorded_command},
     fault::Fault,
     flags::{CHECK_IDS_AND_TYPES, ENDING_LAST, Flags},
     history::History,
@@ -59,6 +60,8 @@ struct Annotations {
 struct Queued {
     kind: CommandType,
     machine: Key,
+    /// Which of the code's commands made it, counted from 1.
+    number: u32,
     /// Taken when the command is sent; the queue then only waits for the event.
     attributes: Option<CommandAttributes>,
     annotations: Annotations,
@@ -96,6 +99,10 @@ pub(crate) struct Workflow {
     by_event: BTreeMap<i64, Key>,
     by_subject: BTreeMap<Subject, Key>,
     queue: VecDeque<Queued>,
+    /// Commands that the code gave so far, answers to queries left out.
+    commands_given: u32,
+    /// Which of them is being taken; 0 outside `handle_commands`.
+    command: u32,
     jobs: Vec<Job>,
     inherited: Inherited,
 }
@@ -215,7 +222,7 @@ impl Workflow {
                 self.replaying = false;
             }
             if answers_due && !is_command && !event.is_ignorable() {
-                self.check_all_answered(&format!("event {event_id} ({})", event.event_type().as_str_name()))?;
+                self.check_all_answered(&format!("event {event_id} ({})", event.event_type().as_str_name()), event_id)?;
                 answers_due = false;
             }
             answers_due |= is_completed;
@@ -223,7 +230,7 @@ impl Workflow {
             self.last_processed_id = event_id;
         }
         if answers_due {
-            self.check_all_answered("its end")?;
+            self.check_all_answered("its end", 0)?;
         }
         Ok(count)
     }
@@ -249,15 +256,25 @@ impl Workflow {
     }
 
     /// A completed task's events of commands are over: every command must have had its event.
-    fn check_all_answered(&self, position: &str) -> Result<(), Fault> {
+    fn check_all_answered(&self, position: &str, event_id: i64) -> Result<(), Fault> {
         let Some(extra) = self.queue.iter().find(|queued| !self.machines[queued.machine].is_withdrawn()) else {
             return Ok(());
         };
-        Err(Fault::Nondeterminism(format!(
+        let fault = Fault::Nondeterminism(format!(
             "the code gave the command {} ({}), which the history does not have before {position}",
             extra.kind.as_str_name(),
             self.machines[extra.machine].describe()
-        )))
+        ));
+        Err(self.difference(None, Some(extra), event_id).explain(fault))
+    }
+
+    fn difference(&self, expected: Option<String>, actual: Option<&Queued>, event_id: i64) -> Difference {
+        Difference {
+            expected,
+            actual: actual.map(|queued| command_text(queued.kind, &self.machines[queued.machine].describe())),
+            event_id,
+            command: actual.map_or(0, |queued| queued.number),
+        }
     }
 
     fn apply(&mut self, event: HistoryEvent, is_last: bool) -> Result<(), Fault> {
@@ -305,27 +322,32 @@ impl Workflow {
         let Some(expected) = command_of_event(event.event_type()) else {
             return Err(Fault::Fatal(format!("event {event_id} ({event_name}) is of a kind that this version does not support")));
         };
+        let recorded = recorded_command(expected, &event);
         let queued = loop {
             let Some(queued) = self.queue.pop_front() else {
-                return Err(Fault::Nondeterminism(format!(
+                let fault = Fault::Nondeterminism(format!(
                     "the history has event {event_id} ({event_name}), for which the code gave no command: \
                      expected {}, found none",
                     expected.as_str_name()
-                )));
+                ));
+                return Err(self.difference(Some(recorded), None, event_id).explain(fault));
             };
             if !self.machines[queued.machine].is_withdrawn() {
                 break queued;
             }
         };
         if queued.kind != expected {
-            return Err(Fault::Nondeterminism(format!(
+            let fault = Fault::Nondeterminism(format!(
                 "event {event_id} is {event_name}, so that the command {} was expected, but the code gave {} ({})",
                 expected.as_str_name(),
                 queued.kind.as_str_name(),
                 self.machines[queued.machine].describe()
-            )));
+            ));
+            return Err(self.difference(Some(recorded), Some(&queued), event_id).explain(fault));
         }
-        self.move_machine(queued.machine, event, is_last)?;
+        if let Err(fault) = self.move_machine(queued.machine, event, is_last) {
+            return Err(self.difference(Some(recorded), Some(&queued), event_id).explain(fault));
+        }
         self.by_event.insert(event_id, queued.machine);
         Ok(())
     }
@@ -413,14 +435,21 @@ impl Workflow {
         let keep_late = !self.replaying || self.flags.core_was_used(ENDING_LAST);
         let mut ending = None;
         for command in commands {
+            self.commands_given += 1;
+            self.command = self.commands_given;
             let is_ending = command.variant.as_ref().is_some_and(is_ending);
             if is_ending {
-                ending.get_or_insert(command);
+                ending.get_or_insert((self.command, command));
             } else if ending.is_none() || keep_late {
                 self.handle_command(command)?;
             }
         }
-        ending.map_or(Ok(()), |command| self.handle_command(command))
+        if let Some((number, command)) = ending {
+            self.command = number;
+            self.handle_command(command)?;
+        }
+        self.command = 0;
+        Ok(())
     }
 
     fn handle_command(&mut self, command: WorkflowCommand) -> Result<(), Fault> {
@@ -526,7 +555,7 @@ impl Workflow {
 
     fn push_command(&mut self, attributes: command::Attributes, machine: Key, annotations: Annotations) {
         let kind = attributes.as_type();
-        self.queue.push_back(Queued { kind, machine, attributes: Some(attributes), annotations });
+        self.queue.push_back(Queued { kind, machine, number: self.command, attributes: Some(attributes), annotations });
     }
 }
 

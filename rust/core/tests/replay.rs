@@ -5,8 +5,12 @@ mod support;
 use durable_core::Output;
 use support::*;
 use temporalio_protos::{
-    coresdk::workflow_commands::{CancelTimer, workflow_command::Variant as LangCommand},
-    temporal::api::enums::v1::WorkflowTaskFailedCause,
+    coresdk::{
+        workflow_activation::workflow_activation_job::Variant as Job,
+        workflow_commands::{CancelTimer, workflow_command::Variant as LangCommand},
+        workflow_completion::{self, WorkflowActivationCompletion, workflow_activation_completion::Status as CompletionStatus},
+    },
+    temporal::api::{enums::v1::WorkflowTaskFailedCause, failure::v1::Failure},
 };
 
 /// One timer, then one activity, then the end.
@@ -63,18 +67,25 @@ fn code_that_does_something_else_is_told_where() {
     assert_eq!(
         message,
         "nondeterminism: event 5 is EVENT_TYPE_TIMER_STARTED, so that the command COMMAND_TYPE_START_TIMER was expected, \
-         but the code gave COMMAND_TYPE_SCHEDULE_ACTIVITY_TASK (activity '1' of type 'charge')"
+         but the code gave COMMAND_TYPE_SCHEDULE_ACTIVITY_TASK (activity '1' of type 'charge')\n\
+         expected: StartTimer (timer 1)\n\
+         actual: ScheduleActivityTask (activity '1' of type 'charge')\n\
+         event: 5\n\
+         command: 1"
     );
     let message = fault(vec![vec![start_timer(2)]]);
     assert!(message.contains("event 5") && message.contains("timer '1', the code's command about timer '2'"), "{message}");
     let message = fault(vec![vec![]]);
     assert!(message.contains("event 5 (EVENT_TYPE_TIMER_STARTED), for which the code gave no command"), "{message}");
+    assert!(message.ends_with("\nexpected: StartTimer (timer 1)\nactual: no command\nevent: 5"), "{message}");
     let message = fault(vec![vec![start_timer(1), start_timer(2)]]);
     assert!(message.contains("COMMAND_TYPE_START_TIMER (timer 2), which the history does not have before event 6"), "{message}");
+    assert!(message.ends_with("\nexpected: no command\nactual: StartTimer (timer 2)\nevent: 6\ncommand: 2"), "{message}");
     let message = fault(vec![vec![start_timer(1)], vec![LangCommand::CancelTimer(CancelTimer { seq: 9 })]]);
     assert!(message.contains("Timer(9), which it never started"), "{message}");
     let message = fault(vec![vec![start_timer(1)], vec![schedule_activity(1, "charge")], vec![start_timer(2)]]);
     assert!(message.contains("event 16 is EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED"), "{message}");
+    assert!(message.ends_with("\nexpected: CompleteWorkflowExecution\nactual: StartTimer (timer 2)\nevent: 16\ncommand: 3"), "{message}");
 }
 
 #[test]
@@ -124,11 +135,30 @@ fn a_live_task_fails_with_the_cause() {
     run.handle_task(service.task(0));
     next_activation(&mut run);
     run.handle_completion(completion(vec![]));
-    match run.poll() {
-        Some(Output::Fail(request)) => assert_eq!(request.cause(), WorkflowTaskFailedCause::NonDeterministicError),
-        other => panic!("expected a failure, got {other:?}"),
-    }
-    expect_eviction(&mut run);
+    assert!(matches!(jobs(&next_activation(&mut run)).as_slice(), [Job::RemoveFromCache(_)]));
+    run.handle_completion(completion(vec![]));
+    let Some(Output::Fail(request)) = run.poll() else { panic!("the task must fail") };
+    assert_eq!(request.cause(), WorkflowTaskFailedCause::NonDeterministicError);
+    assert!(request.failure.unwrap().message.contains("EVENT_TYPE_TIMER_STARTED"));
+    assert!(matches!(run.poll(), Some(Output::Evicted)));
+}
+
+#[test]
+fn the_code_may_say_where_it_differs() {
+    let mut service = recorded();
+    service.events.truncate(8);
+    let mut run = run();
+    run.handle_task(service.task(0));
+    next_activation(&mut run);
+    run.handle_completion(completion(vec![]));
+    next_activation(&mut run);
+    let failure = Failure { message: "line 12 differs".to_owned(), ..Default::default() };
+    let told = workflow_completion::Failure { failure: Some(failure.clone()), force_cause: 0 };
+    let status = Some(CompletionStatus::Failed(told));
+    run.handle_completion(WorkflowActivationCompletion { run_id: RUN_ID.to_owned(), status, ..Default::default() });
+    let Some(Output::Fail(request)) = run.poll() else { panic!("the task must fail") };
+    assert_eq!((request.cause(), request.failure), (WorkflowTaskFailedCause::NonDeterministicError, Some(failure)));
+    assert!(matches!(run.poll(), Some(Output::Evicted)));
 }
 
 #[test]

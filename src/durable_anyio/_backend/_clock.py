@@ -127,6 +127,16 @@ class Clock:
         """Tell the timer of a scope's deadline from that of a sleep."""
         return isinstance(self._armed.get(timer), CancelScope)
 
+    def tasks_before(self, timer: int) -> list[Task]:
+        """The tasks inside the scope whose deadline this timer is; none for another timer."""
+        armed = self._armed.get(timer)
+        scopes = [armed] if isinstance(armed, CancelScope) else []
+        tasks: list[Task] = []
+        for scope in scopes:  # grows as it goes
+            tasks.extend(scope.tasks)
+            scopes.extend(scope.children)
+        return tasks
+
     def fire(self, timer: int) -> None:
         """Let a timer have its effect. A timer that nobody waits for is ignored: its cancellation crossed its firing."""
         armed = self._armed.pop(timer, None)
