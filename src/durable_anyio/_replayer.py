@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from . import converter
 from ._bridge import core as bridge
 from ._bridge.proto import message
 from ._definitions import workflow_definition
+from ._forbidden_option import call_guard
 from ._history import WorkflowHistory
 from ._workflow_host import WorkflowHost
 from .exceptions import NondeterminismError
@@ -37,10 +38,18 @@ class Replayer:
     """Replays histories.
 
     :param workflows: the classes whose histories are replayed.
+    :param forbidden_calls: "raise" looks for calls that a workflow must not make; a replay that comes to one fails.
+    :param exempt_modules: modules, with their submodules, that may make such calls.
     """
 
     def __init__(
-        self, *, workflows: Sequence[type], namespace: str = "default", data_converter: converter.PayloadConverter | None = None
+        self,
+        *,
+        workflows: Sequence[type],
+        namespace: str = "default",
+        data_converter: converter.PayloadConverter | None = None,
+        forbidden_calls: Literal["off", "raise"] = "off",
+        exempt_modules: Sequence[str] = (),
     ) -> None:
         self._workflows = {}
         for cls in workflows:
@@ -50,6 +59,7 @@ class Replayer:
             self._workflows[name] = definition
         self._namespace = namespace
         self._converter = data_converter or converter.default()
+        self._guard = call_guard(forbidden_calls, exempt_modules)
 
     def replay(
         self, history: WorkflowHistory, *, raise_on_failure: bool = True, watch: Callable[[Any, Any], None] | None = None
@@ -72,6 +82,7 @@ class Replayer:
             namespace=self._namespace,
             task_queue=started.task_queue.name if started is not None else "",
             send_completion=lambda data: None,
+            guard=self._guard,
         )
         encoded = _History(events=history.events).SerializeToString()
         handle = bridge.replay_open(encoded, history.workflow_id, history.run_id)

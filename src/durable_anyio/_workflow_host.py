@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any
 
+from ._backend import CallGuard, ForbiddenCallError
 from ._bridge.proto import message
 from ._definitions import WorkflowDefinition
 from ._workflow_instance import WorkflowInstance, failed_completion
@@ -23,7 +24,12 @@ _log = logging.getLogger("durable_anyio.workflow")
 
 
 class WorkflowHost:
-    """Answers activations. `send_completion` takes an encoded WorkflowActivationCompletion."""
+    """Answers activations.
+
+    :param send_completion: takes an encoded WorkflowActivationCompletion.
+    :param guard: watches the calls of every step; None watches nothing.
+    :param on_forbidden: hears of a workflow task that failed because of a forbidden call.
+    """
 
     def __init__(
         self,
@@ -33,12 +39,16 @@ class WorkflowHost:
         namespace: str,
         task_queue: str,
         send_completion: Callable[[bytes], None],
+        guard: CallGuard | None = None,
+        on_forbidden: Callable[[ForbiddenCallError], None] | None = None,
     ) -> None:
         self._workflows = workflows
         self._converter = converter
         self._namespace = namespace
         self._task_queue = task_queue
         self._send = send_completion
+        self._guard = guard
+        self._on_forbidden = on_forbidden
         self._instances: dict[str, WorkflowInstance] = {}
         self._is_closed = False
         self.failure: BaseException | None = None
@@ -113,7 +123,12 @@ class WorkflowHost:
                 type="NotFoundError",
             )
         instance = WorkflowInstance(
-            definition, activation, converter=self._converter, namespace=self._namespace, task_queue=self._task_queue
+            definition,
+            activation,
+            converter=self._converter,
+            namespace=self._namespace,
+            task_queue=self._task_queue,
+            guard=self._guard,
         )
         self._instances[activation.run_id] = instance
         return instance
@@ -134,6 +149,8 @@ class WorkflowHost:
             )  # fmt: skip
         self._forget(instance, activation)
         self._send(completion.SerializeToString())
+        if self._on_forbidden is not None and isinstance(instance.failure, ForbiddenCallError):
+            self._on_forbidden(instance.failure)
 
     def _forget(self, instance: WorkflowInstance, activation: Any) -> None:
         for job in activation.jobs:

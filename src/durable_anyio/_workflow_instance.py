@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from . import _commands
-from ._backend import ForbiddenCallError, Operation, Scheduler, Stubborn, Task, checkpoint_if_cancelled, shielded_checkpoint
+from ._backend import CallGuard, ForbiddenCallError, Operation, Scheduler, Stubborn, Task, checkpoint_if_cancelled, shielded_checkpoint
 from ._bridge.proto import message
 from ._definitions import ActivityOptions, HandlerDefinition, WorkflowDefinition, check_arguments, workflow_definition
 from ._failure import failure_from_exception
@@ -65,6 +65,7 @@ class WorkflowInstance(WorkflowRuntime):
         converter: PayloadConverter,
         namespace: str = "default",
         task_queue: str = "",
+        guard: CallGuard | None = None,
     ) -> None:
         start = next(job.initialize_workflow for job in first_activation.jobs if job.HasField("initialize_workflow"))
         self.definition = definition
@@ -78,6 +79,7 @@ class WorkflowInstance(WorkflowRuntime):
         self.object: Any = None
         self.scheduler = Scheduler(self)
         self.scheduler.extra = self
+        self.scheduler.guard = guard
         self._random = random_module.Random(start.randomness_seed)
         self._origin_ns = (start.start_time if start.HasField("start_time") else first_activation.timestamp).ToNanoseconds()
         self._activities = Activities(self.scheduler, converter, self._emit, task_queue)

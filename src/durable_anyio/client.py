@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from types import TracebackType
@@ -16,6 +16,7 @@ import anyio
 
 from . import _definitions, _visibility, converter
 from ._bridge.core import Core
+from ._forbidden_option import ForbiddenCalls
 from ._handle import WorkflowHandle
 from ._history import WorkflowHistory
 from ._service import Service, error_detail
@@ -113,6 +114,9 @@ class Client:
         self._service = Service(core)
         self._queues_looked_at: set[str] = set()
         self._workers: set[Worker] = set()
+        self._forbidden_calls: ForbiddenCalls = "off"
+        """What workers of this client do about forbidden calls unless they are told otherwise; a test environment changes it."""
+        self._exempt_modules: Sequence[str] = ()
 
     @staticmethod
     def connect(

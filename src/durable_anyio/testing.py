@@ -14,6 +14,7 @@ import anyio.to_thread
 
 from . import converter
 from ._bridge import proto
+from ._forbidden_option import ForbiddenCalls, check_exempt_modules
 from ._visibility import message_time
 from .activity import Activity, Info, current_context
 from .client import Client, _connecting
@@ -26,7 +27,12 @@ Ts = TypeVarTuple("Ts")
 
 
 class WorkflowEnvironment:
-    """A client with control of time. Made by `time_skipping`, `local` or `connect`, each for `async with`."""
+    """A client with control of time. Made by `time_skipping`, `local` or `connect`, each for `async with`.
+
+    Workers of its client refuse what a workflow must not do (docs/checks.md): the worker ends with a `ForbiddenCallError`, and the test
+    with it. `forbidden_calls="off"` does without, `exempt_modules` names modules that may. An environment made by `connect` looks for
+    nothing unless it is asked to.
+    """
 
     def __init__(self, client: Client, *, skips_time: bool) -> None:
         self._client = client
@@ -34,17 +40,27 @@ class WorkflowEnvironment:
 
     @staticmethod
     @asynccontextmanager
-    async def time_skipping(*, data_converter: converter.PayloadConverter | None = None) -> AsyncIterator[WorkflowEnvironment]:
+    async def time_skipping(
+        *,
+        data_converter: converter.PayloadConverter | None = None,
+        forbidden_calls: ForbiddenCalls = "raise",
+        exempt_modules: Sequence[str] = (),
+    ) -> AsyncIterator[WorkflowEnvironment]:
         """An engine in memory whose workflow time jumps to the next timer while a result is waited for and nothing else is to do."""
         async with _connecting("sqlite::memory:", "default", None, data_converter, None, time_skipping=True) as client:
-            yield WorkflowEnvironment(client, skips_time=True)
+            yield WorkflowEnvironment(_watched(client, forbidden_calls, exempt_modules), skips_time=True)
 
     @staticmethod
     @asynccontextmanager
-    async def local(*, data_converter: converter.PayloadConverter | None = None) -> AsyncIterator[WorkflowEnvironment]:
+    async def local(
+        *,
+        data_converter: converter.PayloadConverter | None = None,
+        forbidden_calls: ForbiddenCalls = "raise",
+        exempt_modules: Sequence[str] = (),
+    ) -> AsyncIterator[WorkflowEnvironment]:
         """An engine in memory with real time."""
         async with Client.connect("sqlite::memory:", data_converter=data_converter) as client:
-            yield WorkflowEnvironment(client, skips_time=False)
+            yield WorkflowEnvironment(_watched(client, forbidden_calls, exempt_modules), skips_time=False)
 
     @staticmethod
     @asynccontextmanager
@@ -54,10 +70,12 @@ class WorkflowEnvironment:
         namespace: str = "default",
         data_converter: converter.PayloadConverter | None = None,
         rpc_metadata: Mapping[str, str] | None = None,
+        forbidden_calls: ForbiddenCalls = "off",
+        exempt_modules: Sequence[str] = (),
     ) -> AsyncIterator[WorkflowEnvironment]:
         """Any target of `Client.connect`, with real time: the same tests against a real service."""
         async with Client.connect(target, namespace=namespace, data_converter=data_converter, rpc_metadata=rpc_metadata) as client:
-            yield WorkflowEnvironment(client, skips_time=False)
+            yield WorkflowEnvironment(_watched(client, forbidden_calls, exempt_modules), skips_time=False)
 
     @property
     def client(self) -> Client:
@@ -89,6 +107,13 @@ class WorkflowEnvironment:
         timestamp = proto.message("google.protobuf.Timestamp")()
         timestamp.ParseFromString(await self._client._core.command(command))
         return message_time(timestamp)
+
+
+def _watched(client: Client, forbidden_calls: ForbiddenCalls, exempt_modules: Sequence[str]) -> Client:
+    check_exempt_modules(exempt_modules)
+    client._forbidden_calls = forbidden_calls
+    client._exempt_modules = exempt_modules
+    return client
 
 
 _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)

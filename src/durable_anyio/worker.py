@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from ._activity_runner import ActivityRunner
 from ._bridge.proto import message
 from ._definitions import ActivityDefinition, WorkflowDefinition, activity_definition, workflow_definition
+from ._forbidden_option import ForbiddenCalls, call_guard
 from ._workflow_host import WorkflowHost
 from .client import Client
 from .exceptions import DurableError, RPCError
@@ -43,6 +44,10 @@ class Worker:
     :param graceful_shutdown_timeout: how long activities may go on after the block has ended before they are cancelled.
     :param step_time_budget: how long workflow code may keep the host's event loop before the host's other tasks get a turn. All steps
         that are ready share it; a step that needs longer goes on afterwards, and is interrupted only where its code awaits.
+    :param forbidden_calls: what is done about calls that a workflow must not make, its libraries' included: "off" looks for none, the
+        default outside test environments; "suspend" fails the workflow task; "raise" ends the worker with the error besides, the default in
+        test environments. docs/checks.md has the list. Looking makes a step several times slower.
+    :param exempt_modules: modules, with their submodules, that may make such calls.
     :param on_fatal_error: called with the error that ends the worker, before it is raised.
     :raises ValueError, TypeError: for registrations or limits that make no sense.
     """
@@ -60,6 +65,8 @@ class Worker:
         graceful_shutdown_timeout: timedelta = timedelta(0),
         identity: str | None = None,
         step_time_budget: timedelta = timedelta(milliseconds=10),
+        forbidden_calls: ForbiddenCalls | None = None,
+        exempt_modules: Sequence[str] = (),
         on_fatal_error: Callable[[BaseException], None] | None = None,
     ) -> None:
         if not task_queue:
@@ -83,6 +90,7 @@ class Worker:
         self._step_seconds = step_time_budget.total_seconds()
         self._on_fatal_error = on_fatal_error
         self._fatal: BaseException | None = None
+        forbidden_calls = forbidden_calls or client._forbidden_calls
         self._stopping: anyio.Event | None = None
         self._outer: TaskGroup | None = None
         self._group: TaskGroup | None = None
@@ -92,6 +100,8 @@ class Worker:
             namespace=client.namespace,
             task_queue=task_queue,
             send_completion=self._send_workflow_completion,
+            guard=call_guard(forbidden_calls, [*client._exempt_modules, *exempt_modules]),
+            on_forbidden=self._fail if forbidden_calls == "raise" else None,
         )
         self._runner = ActivityRunner(
             self._activities,

@@ -8,7 +8,7 @@ import random as _random
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NoReturn, TypeVar, TypeVarTuple, overload
+from typing import Any, NoReturn, ParamSpec, TypeVar, TypeVarTuple, overload
 
 import anyio
 
@@ -68,6 +68,7 @@ _backend.register()
 
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 RunFunction = TypeVar("RunFunction", bound=Callable[..., Coroutine[Any, Any, Any]])
@@ -344,6 +345,14 @@ class unsafe:
     def is_replaying() -> bool:
         """True while the run repeats what its history holds."""
         return current_runtime().is_replaying
+
+    @staticmethod
+    def call(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Calls `function` and lets it do what workflow code must not: test environments look the other way, and so does the checker.
+
+        What it returns may differ in a replay, and must not decide what the workflow does.
+        """
+        return _backend.unguarded(function, *args, **kwargs)
 
 
 class _Logger(logging.LoggerAdapter[logging.Logger]):

@@ -98,7 +98,7 @@ class HostGroup:
 async def test_failing_activity_in_a_task_group_of_the_host(env: WorkflowEnvironment, task_queue: str, host: str) -> None:
     """It knows nothing of replay. The workflow stays as it is, and `describe` says what to do, until the code is fixed."""
     with anyio.fail_after(20):
-        async with Worker(env.client, task_queue=task_queue, workflows=[HostGroup], activities=[quick]):
+        async with Worker(env.client, task_queue=task_queue, workflows=[HostGroup], activities=[quick], forbidden_calls="off"):
             handle = await env.client.start_workflow(HostGroup.run, host, id="refused", task_queue=task_queue)
             while not (description := await handle.describe()).problems:
                 assert description.close_time is None

@@ -73,6 +73,9 @@ class FakeClient:
     namespace = "default"
     data_converter = converter.default()
 
+    _forbidden_calls = "off"
+    _exempt_modules = ()
+
     def __init__(self) -> None:
         self._core = FakeCore()
         self._workers: set[Worker] = set()

@@ -2,13 +2,14 @@
 
 `_scheduler` runs tasks (`_task`) in steps (`_hosts`); `_scope` and `_taskgroup` are structured concurrency; `_clock` turns sleeps and
 deadlines into durable timers; `_operation` waits for the outside world; `_sync` has the primitives; `_forbidden` refuses what a
-workflow must not do; `_closing` ends runs, and `_stubborn` what does not want to end; `_backend` is AnyIO's view of it all; `_runner` runs
-it on a virtual clock for tests.
+workflow must not do, `_guard` finds it with the help of the table `_forbidden_calls`; `_closing` ends runs, and `_stubborn` what does not
+want to end; `_backend` is AnyIO's view of it all; `_runner` runs it on a virtual clock for tests.
 """
 
 from ._backend import DurableBackend, register
 from ._clock import TimerHost
 from ._forbidden import ForbiddenCallError, forbid, poisoned, refuse_changes
+from ._guard import CallGuard, unguarded
 from ._hosts import host_refusal
 from ._operation import Operation
 from ._runner import TestRunner, VirtualRun, VirtualTimers
@@ -19,6 +20,7 @@ from ._task import Cancelled, Task, checkpoint, checkpoint_if_cancelled, current
 
 __all__ = [
     "UNCLOSABLE",
+    "CallGuard",
     "CancelScope",
     "Cancelled",
     "DurableBackend",
@@ -43,5 +45,6 @@ __all__ = [
     "refuse_changes",
     "register",
     "shielded_checkpoint",
+    "unguarded",
     "waiting_stack",
 ]

@@ -13,7 +13,14 @@ class ForbiddenCallError(RuntimeError):
 
     It suspends the workflow instead of failing it: once the code is fixed the run goes on where it was. Catching it does not help, the
     step stays poisoned.
+
+    `call` names the call and `location` is the "file:line" of the workflow's code that made it, where they are known.
     """
+
+    def __init__(self, message: str, *, call: str | None = None, location: str | None = None) -> None:
+        super().__init__(message)
+        self.call = call
+        self.location = location
 
 
 def poisoned(error: BaseException) -> BaseException:

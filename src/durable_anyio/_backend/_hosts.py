@@ -37,7 +37,7 @@ def _trio_context() -> dict[str, Any] | None:
 class Step:
     """The extent of one step. Steps never nest."""
 
-    __slots__ = ("_asyncgen_hooks", "_library", "_loop", "_scheduler", "_trio", "_trio_saved")
+    __slots__ = ("_asyncgen_hooks", "_guard", "_library", "_loop", "_scheduler", "_trio", "_trio_saved")
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
@@ -59,8 +59,14 @@ class Step:
         self._library = _sniffio_local.name
         _sniffio_local.name = BACKEND_NAME
         LOCAL.scheduler = self._scheduler
+        # A run that is being closed does nothing that a replay would have to repeat.
+        self._guard = None if self._scheduler.closing else self._scheduler.guard
+        if self._guard is not None:
+            self._guard.enter()
 
     def __exit__(self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None) -> None:
+        if self._guard is not None:
+            self._guard.leave()
         LOCAL.scheduler = None
         _sniffio_local.name = self._library
         sys.set_asyncgen_hooks(*self._asyncgen_hooks)

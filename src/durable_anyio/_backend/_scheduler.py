@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from ._clock import Clock, TimerHost
 from ._closing import Generators, close_generators, close_tasks
 from ._forbidden import foreign_trap, poisoned
+from ._guard import CallGuard
 from ._hosts import Step
 from ._scope import CancelScope
 from ._stubborn import UNCLOSABLE, Stubborn
@@ -45,6 +46,8 @@ class Scheduler:
         self.extra: Any = None
         """For the owner: what the run's code finds through `current_scheduler()`."""
         self.poison: BaseException | None = None
+        self.guard: CallGuard | None = None
+        """Watches the calls of each step; None, as in production, costs nothing."""
         self.closing = False
         self.read_only = False
         self.raise_exits = True
