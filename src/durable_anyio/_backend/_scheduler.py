@@ -167,10 +167,15 @@ class Scheduler:
     def call(self, func: Callable[..., T], *args: Any, read_only: bool = False) -> T:
         """Call a synchronous function inside a step and return what it returns. With `read_only`, changes are refused."""
         with Step(self):
-            self.read_only = read_only
+            if not read_only:
+                return func(*args)
+            self.read_only = True
+            # What it builds is gone afterwards, and a replay does not call it: the numbers it used are given out again.
+            sequence = self._sequence
             try:
                 return func(*args)
             finally:
+                self._sequence = sequence
                 self.read_only = False
 
     def close(self) -> list[Stubborn]:

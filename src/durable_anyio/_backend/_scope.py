@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from anyio import CancelScope as BaseCancelScope
 
+from ._forbidden import refuse_changes
 from ._task import LOCAL, Cancelled, Task, current_task
 
 if TYPE_CHECKING:
@@ -205,7 +206,9 @@ class CancelScope(BaseCancelScope):
             self.recalculate()
 
     def cancel(self, reason: str | None = None) -> None:
-        self._cancel(reason)
+        if not self._called:
+            refuse_changes("CancelScope.cancel()")
+            self._cancel(reason)
 
     def expire(self) -> None:
         """Cancel the scope because its deadline has passed."""
@@ -219,6 +222,7 @@ class CancelScope(BaseCancelScope):
     def deadline(self, value: float) -> None:
         if math.isnan(value):
             raise ValueError("deadline must not be NaN")
+        refuse_changes("CancelScope.deadline")
         self._deadline = float(value)
         if self.active and not self._called and self.scheduler is not None:
             self.scheduler.watch_deadline(self)
@@ -243,6 +247,7 @@ class CancelScope(BaseCancelScope):
     def shield(self, value: bool) -> None:
         if not isinstance(value, bool):
             raise TypeError("shield must be a bool")
+        refuse_changes("CancelScope.shield")
         self._shield = value
         if self.active:
             self.recalculate()

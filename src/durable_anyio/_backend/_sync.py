@@ -67,6 +67,14 @@ async def _queue_up(waiters: dict[Task, None]) -> None:
     await park(abort)
 
 
+def _checked_tokens(value: float) -> float:
+    if not isinstance(value, int) and value != math.inf:
+        raise TypeError("total_tokens must be an int or math.inf")
+    if value < 0:
+        raise ValueError("total_tokens must be >= 0")
+    return value
+
+
 def _first(waiters: dict[Task, None]) -> Task:
     task = next(iter(waiters))
     del waiters[task]
@@ -262,10 +270,9 @@ class CapacityLimiter(BaseCapacityLimiter):
     def __init__(self, total_tokens: float) -> None:
         self._scheduler = _running_scheduler()
         self._number = self._scheduler.next_sequence()
-        self._total_tokens: float = 0
         self._borrowers: dict[object, None] = {}
         self._waiters: dict[Task, object] = {}
-        self.total_tokens = total_tokens
+        self._total_tokens = _checked_tokens(total_tokens)
 
     def __hash__(self) -> int:
         return self._number
@@ -282,10 +289,8 @@ class CapacityLimiter(BaseCapacityLimiter):
 
     @total_tokens.setter
     def total_tokens(self, value: float) -> None:
-        if not isinstance(value, int) and value != math.inf:
-            raise TypeError("total_tokens must be an int or math.inf")
-        if value < 0:
-            raise ValueError("total_tokens must be >= 0")
+        _checked_tokens(value)
+        refuse_changes("CapacityLimiter.total_tokens")
         self._total_tokens = value
         self._hand_out()
 
@@ -345,6 +350,7 @@ class CapacityLimiter(BaseCapacityLimiter):
         _check_owner(self._scheduler, "CapacityLimiter")
         if borrower not in self._borrowers:
             raise RuntimeError("this borrower isn't holding any of this CapacityLimiter's tokens")
+        refuse_changes("CapacityLimiter.release()")
         del self._borrowers[borrower]
         self._hand_out()
 

@@ -133,12 +133,14 @@ class TaskGroup(BaseTaskGroup):
 
     def check_active(self, coro: Coroutine[Any, Any, Any] | None = None) -> None:
         """Refuse new children of a group that is not open."""
-        if self.host is not None and self._entered and not self._closed and not self.host.scheduler.closing:
+        try:
+            if self.host is None or not self._entered or self._closed or self.host.scheduler.closing:
+                raise RuntimeError("This task group is not active; no new tasks can be started.")
             refuse_changes("starting a task")
-            return
-        if coro is not None:
-            coro.close()
-        raise RuntimeError("This task group is not active; no new tasks can be started.")
+        except RuntimeError:
+            if coro is not None:
+                coro.close()
+            raise
 
     def add(self, coro: Coroutine[Any, Any, Any], name: str, context: Context, inner: Coroutine[Any, Any, Any] | None = None) -> Task:
         """Make `coro` a child."""
