@@ -85,24 +85,15 @@ class DurableBackend(AsyncBackend):
     def current_time(cls) -> float:
         return _scheduler().clock.now
 
-    @classmethod
-    async def sleep(cls, delay: float) -> None:
-        if delay > 0:
-            await _scheduler().clock.sleep(delay)
-        else:
-            await checkpoint()
+    # These hand over the awaitable itself: a coroutine around it would cost more than it does.
 
     @classmethod
-    async def checkpoint(cls) -> None:
-        await checkpoint()
+    def sleep(cls, delay: float) -> Any:
+        return _scheduler().clock.sleep(delay) if delay > 0 else checkpoint()
 
-    @classmethod
-    async def checkpoint_if_cancelled(cls) -> None:
-        await checkpoint_if_cancelled()
-
-    @classmethod
-    async def cancel_shielded_checkpoint(cls) -> None:
-        await shielded_checkpoint()
+    checkpoint: Any = staticmethod(checkpoint)
+    checkpoint_if_cancelled: Any = staticmethod(checkpoint_if_cancelled)
+    cancel_shielded_checkpoint: Any = staticmethod(shielded_checkpoint)
 
     @classmethod
     async def wait_all_tasks_blocked(cls) -> None:
@@ -116,7 +107,7 @@ class DurableBackend(AsyncBackend):
 
     @classmethod
     def create_cancel_scope(cls, *, deadline: float = math.inf, shield: bool = False) -> CancelScope:
-        return CancelScope(deadline=deadline, shield=shield)
+        return CancelScope.__new__(CancelScope, deadline=deadline, shield=shield)
 
     @classmethod
     def current_effective_deadline(cls) -> float:
@@ -139,14 +130,14 @@ class DurableBackend(AsyncBackend):
         found: list[TaskInfo] = []
         while level:
             found += [DurableTaskInfo(task) for task in level]
-            level = [child for task in level for group in task.child_groups for child in group.children]
+            level = [child for task in level for group in task.child_groups or () for child in group.children]
         return found
 
     # -- synchronization
 
     @classmethod
     def create_event(cls) -> Event:
-        return Event()
+        return Event.__new__(Event)
 
     @classmethod
     def create_lock(cls, *, fast_acquire: bool) -> Lock:

@@ -36,12 +36,18 @@ class TimerHost(Protocol):
 class Sleep:
     """One waiting sleep."""
 
-    __slots__ = ("deadline", "task", "timer")
+    __slots__ = ("_clock", "deadline", "task", "timer")
 
-    def __init__(self, task: Task, deadline: float) -> None:
+    def __init__(self, clock: Clock, task: Task, deadline: float) -> None:
+        self._clock = clock
         self.task = task
         self.deadline = deadline
         self.timer = 0
+
+    def abort(self, task: Task) -> bool:
+        """Give the timer up."""
+        self._clock.cancel(self.timer)
+        return True
 
 
 def whole_milliseconds(seconds: float) -> float:
@@ -52,13 +58,16 @@ def whole_milliseconds(seconds: float) -> float:
 class Clock:
     """The timers of one run."""
 
+    __slots__ = ("_armed", "_changed", "_scheduler", "_timers", "now", "overdue")
+
     def __init__(self, scheduler: Scheduler, timers: TimerHost) -> None:
         self.now = 0.0
         self._scheduler = scheduler
         self._timers = timers
         self._armed: dict[int, Sleep | CancelScope] = {}
-        self._changed: dict[CancelScope, None] = {}
-        self._overdue: deque[CancelScope] = deque()
+        self._changed: dict[int, CancelScope] = {}
+        self.overdue: deque[CancelScope] = deque()
+        """Scopes whose deadline was moved into the past: `expire_overdue` has to look at them."""
 
     def advance(self, seconds: float) -> None:
         """Move the clock forward; it never goes back."""
@@ -72,52 +81,44 @@ class Clock:
             await park()
             return
         refuse_changes("anyio.sleep()")
-        sleep = Sleep(task, self.now + seconds)
+        sleep = Sleep(self, task, self.now + seconds)
         sleep.timer = self._start(seconds, sleep)
-
-        def abort() -> bool:
-            self._cancel(sleep.timer)
-            return True
-
-        await park(abort)
+        await park(sleep.abort)
 
     def watch(self, scope: CancelScope) -> None:
         """Note that the deadline of an open scope is new or changed."""
         if scope.deadline <= self.now:
-            self._overdue.append(scope)
-        self._changed[scope] = None
+            self.overdue.append(scope)
+        self._changed[scope.id] = scope
 
     def forget(self, scope: CancelScope) -> None:
         """Note that a scope needs no timer any more."""
-        self._changed.pop(scope, None)
+        self._changed.pop(scope.id, None)
         if scope.timer is not None:
-            self._cancel(scope.timer)
+            self.cancel(scope.timer)
             scope.timer = None
 
     def expire_overdue(self) -> None:
         """Cancel the scopes whose deadline was moved into the past, unless it was moved again since."""
-        while self._overdue:
-            scope = self._overdue.popleft()
+        while self.overdue:
+            scope = self.overdue.popleft()
             if scope.active and scope.deadline <= self.now:
                 scope.expire()
 
-    @property
-    def overdue(self) -> bool:
-        """Whether `expire_overdue` has something to look at."""
-        return bool(self._overdue)
-
     def settle(self) -> None:
         """Start, restart and cancel the timers of the scopes whose deadlines changed since the last time."""
-        changed = sorted(self._changed, key=lambda scope: scope.entry)
-        self._changed.clear()
-        for scope in changed:
+        if not self._changed:
+            return
+        changed, self._changed = self._changed, {}
+        for number in sorted(changed):
+            scope = changed[number]
             if not scope.active or scope.cancel_called:
                 continue
             deadline = scope.deadline
             if scope.timer is not None:
                 if deadline != math.inf and deadline >= scope.armed_for:
                     continue
-                self._cancel(scope.timer)
+                self.cancel(scope.timer)
                 scope.timer = None
             if deadline != math.inf:
                 scope.timer = self._start(deadline - self.now, scope)
@@ -151,7 +152,7 @@ class Clock:
         if armed.deadline <= self.now:
             armed.expire()
         else:
-            self._changed[armed] = None
+            self._changed[armed.id] = armed
 
     def _start(self, seconds: float, armed: Sleep | CancelScope) -> int:
         if self._scheduler.closing:
@@ -160,6 +161,7 @@ class Clock:
         self._armed[timer] = armed
         return timer
 
-    def _cancel(self, timer: int) -> None:
+    def cancel(self, timer: int) -> None:
+        """Cancel a timer, unless it has fired."""
         if self._armed.pop(timer, None) is not None and not self._scheduler.closing:
             self._timers.cancel_timer(timer)

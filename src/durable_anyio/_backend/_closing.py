@@ -93,8 +93,8 @@ def close_tasks(scheduler: Scheduler) -> list[Stubborn]:
 def _close_task(scheduler: Scheduler, task: Task) -> Stubborn | None:
     if not task.started:
         task.coro.close()
-        if task.inner is not None:
-            task.inner.close()
+        if task.handle is not None:
+            task.handle.coro.close()
         return None
     scheduler.current_task = task
     try:

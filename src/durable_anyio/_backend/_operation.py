@@ -92,7 +92,7 @@ class Operation(Generic[T]):
         else:
             self._waiters[task] = None
             try:
-                await park(lambda: self._abort(task))
+                await park(self._abort)
             finally:
                 self._waiters.pop(task, None)
         if self._error is None:

@@ -9,6 +9,7 @@ Tasks run first-in first-out. Nothing depends on `id()`, hashes or wall time: wh
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -22,7 +23,7 @@ from ._guard import CallGuard
 from ._hosts import Step
 from ._scope import CancelScope
 from ._stubborn import UNCLOSABLE, Stubborn
-from ._task import CHECKPOINT, LOCAL, PARK, Cancelled, Task, current_task, park
+from ._task import CHECKPOINT, LOCAL, PARK, YIELD, Cancelled, Task, current_task, park
 
 T = TypeVar("T")
 
@@ -41,6 +42,11 @@ def current_scheduler() -> Scheduler | None:
 
 class Scheduler:
     """Runs the tasks of one workflow run, one step at a time."""
+
+    __slots__ = (
+        "__weakref__", "_idle_waiters", "_max_switches", "_policy", "_ready", "_sequence", "_switches", "clock", "closing", "current_task",
+        "extra", "generators", "poison", "raise_exits", "read_only", "tasks",
+    )  # fmt: skip
 
     def __init__(self, timers: TimerHost, *, policy: Callable[[list[Task]], int] | None = None, max_switches: int = MAX_SWITCHES) -> None:
         self.extra: Any = None
@@ -82,14 +88,6 @@ class Scheduler:
         """Whether a timer belongs to a scope's deadline; those fire after the other resolutions of an activation."""
         return self.clock.is_deadline(timer)
 
-    def watch_deadline(self, scope: CancelScope) -> None:
-        """Take note of a new or changed deadline."""
-        self.clock.watch(scope)
-
-    def forget_deadline(self, scope: CancelScope) -> None:
-        """Give up the timer of a scope that was left or cancelled."""
-        self.clock.forget(scope)
-
     def settle(self) -> None:
         """End a step: bring the deadline timers in line with the open scopes."""
         self.clock.settle()
@@ -105,19 +103,16 @@ class Scheduler:
         self, func: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...] = (), *, name: str, context: Context | None = None
     ) -> Task:
         """Add a root task, in a cancel scope of its own. `func` is called when the task first runs."""
-        scope = _in_run(self, CancelScope)
-        task = self.add_task(_root(func, args, scope), name, Context() if context is None else context)
-        task.root_scope = scope
+        task = self.add_task(_root(func, args), name, Context() if context is None else context)
+        task.own_scope = _in_run(self, CancelScope)
         return task
 
-    def add_task(
-        self, coro: Coroutine[Any, Any, Any], name: str, context: Context, *, inner: Coroutine[Any, Any, Any] | None = None
-    ) -> Task:
+    def add_task(self, coro: Coroutine[Any, Any, Any], name: str, context: Context) -> Task:
         """Make `coro` a task and put it at the end of the queue."""
         task = Task(self, coro, name, context)
-        task.inner = inner
         self.tasks[task] = None
-        self.reschedule(task)
+        task.scheduled = True
+        self._ready.append(task)
         return task
 
     def reschedule(self, task: Task, value: Any = None, error: BaseException | None = None) -> None:
@@ -125,20 +120,19 @@ class Scheduler:
         if task.done or task.scheduled:
             return
         task.abort = None
-        task.value, task.error = value, error
+        task.value = value
+        task.error = error
         task.scheduled = True
         self._ready.append(task)
 
     async def wait_idle(self) -> None:
         """Wait until every other task waits for something."""
-        task = current_task()
-        self._idle_waiters.append(task)
+        self._idle_waiters.append(current_task())
+        await park(self._no_longer_idle)
 
-        def abort() -> bool:
-            self._idle_waiters.remove(task)
-            return True
-
-        await park(abort)
+    def _no_longer_idle(self, task: Task) -> bool:
+        self._idle_waiters.remove(task)
+        return True
 
     # -- steps
 
@@ -149,18 +143,29 @@ class Scheduler:
 
         :raises KeyboardInterrupt, SystemExit: raised by workflow code; they are the host's business
         """
-        stop_at = None if budget_seconds is None else time.perf_counter() + budget_seconds
+        now = time.perf_counter
+        stop_at = math.inf if budget_seconds is None else now() + budget_seconds
+        ready, overdue, resume = self._ready, self.clock.overdue, self._resume
         with Step(self):
-            while self._prepare():
-                if self._switches >= self._max_switches:
-                    self._switches = 0
-                    poisoned(SwitchLimitError(f"the step did not come to rest within {self._max_switches} task switches: an endless loop?"))
-                if self.poison is not None:
-                    break
-                self._switches += 1
-                self._resume(self._take())
-                if stop_at is not None and self._ready and time.perf_counter() >= stop_at:
-                    return False
+            try:
+                while ready or overdue or self._idle_waiters:
+                    if overdue:
+                        self.clock.expire_overdue()
+                    if not ready:
+                        self._wake_idle_waiters()
+                        continue
+                    if self._switches >= self._max_switches:
+                        self._switches = 0
+                        limit = f"the step did not come to rest within {self._max_switches} task switches: an endless loop?"
+                        poisoned(SwitchLimitError(limit))
+                    if self.poison is not None:
+                        break
+                    self._switches += 1
+                    resume(ready.popleft() if self._policy is None else self._take())
+                    if stop_at != math.inf and ready and now() >= stop_at:
+                        return False
+            finally:
+                self.current_task = None
         self._switches = 0
         return True
 
@@ -197,18 +202,12 @@ class Scheduler:
 
     # -- inside a step
 
-    def _prepare(self) -> bool:
-        """Put what is due into the queue; False when there is nothing left to run."""
-        if self.clock.overdue:
-            self.clock.expire_overdue()
-        if not self._ready:
-            while self._idle_waiters:
-                self.reschedule(self._idle_waiters.popleft())
-        return bool(self._ready)
+    def _wake_idle_waiters(self) -> None:
+        while self._idle_waiters:
+            self.reschedule(self._idle_waiters.popleft())
 
     def _take(self) -> Task:
-        if self._policy is None:
-            return self._ready.popleft()
+        assert self._policy is not None
         index = self._policy(list(self._ready))
         task = self._ready[index]
         del self._ready[index]
@@ -216,13 +215,24 @@ class Scheduler:
 
     def _resume(self, task: Task) -> None:
         value, error = task.value, task.error
-        task.value = task.error = None
         task.scheduled = False
-        task.started = True
         self.current_task = task
-        coro, run = task.coro, task.context.run
+        if value is CHECKPOINT:
+            task.value = value = None
+            if task.cancel_pending:
+                # A second switch, as in Trio: the two schedules can then be compared switch by switch.
+                self.reschedule(task, error=task.cancelled_error())
+                return
+        if not task.started:
+            task.started = True
+            if task.own_scope is not None:
+                task.own_scope.enter(task)
         try:
-            trap = run(coro.send, value) if error is None else run(coro.throw, error)
+            if error is None:
+                trap = task.context.run(task.coro.send, value)
+            else:
+                task.error = None
+                trap = task.context.run(task.coro.throw, error)
         except StopIteration as stop:
             self.end_task(task, stop.value, None)
         except (KeyboardInterrupt, SystemExit) as exit_error:
@@ -232,43 +242,56 @@ class Scheduler:
         except BaseException as failure:
             self.end_task(task, None, failure)
         else:
-            if trap is CHECKPOINT:
-                self.reschedule(task)
-            elif trap is PARK:
+            if trap is PARK:
                 if task.abort is not None and task.cancel_pending:
                     task.deliver_cancel()
+            elif trap is CHECKPOINT or trap is YIELD:
+                task.scheduled = True
+                task.value = CHECKPOINT if trap is CHECKPOINT else None
+                self._ready.append(task)
             else:
                 task.abort = None
                 self.reschedule(task, error=poisoned(foreign_trap(trap, task.name)))
         finally:
-            self.current_task = None
-            del error
+            error = None
 
     def end_task(self, task: Task, result: Any, error: BaseException | None) -> None:
-        """Take a task that ended out of the run and tell its group."""
-        for group in task.child_groups:
-            group.abandon()
+        """Take a task that ended out of the run and tell its handle and its group."""
+        if task.handle is not None:
+            task.handle.finish(result, error)
+            task.handle = None
+        own = task.own_scope
+        if own is not None and own.active:
+            raised, error = error, own.leave(task, error)
+            if task.group is None and error is None and raised is not None:
+                # The cancellation of a root task ends here: nobody is outside to see it. It is the task's outcome.
+                error = Cancelled(own.effective_reason())
+        if task.child_groups:
+            for group in task.child_groups:
+                group.abandon()
             if error is None:
                 error = RuntimeError(f"task {task.name!r} ended inside an open task group: was it entered in a generator?")
         if task.scope is not None and task.scope.abandoned and error is None:
             error = RuntimeError(f"the cancel scope around task {task.name!r} was closed before the task ended")
         task.activate(None)
         # A child's outcome is its group's: kept here too it would keep its traceback, and the frames in it, alive.
-        task.finish(result if task.group is None else None, error if task.group is None else None)
+        if task.group is None:
+            task.finish(result, error)
+        else:
+            task.done = True
         self.tasks.pop(task, None)
-        for lock in list(task.held_locks):
-            lock.break_waiters()
+        if task.held_locks:
+            for lock in list(task.held_locks):
+                lock.break_waiters()
         if task.group is not None:
             task.group.child_ended(task, error)
         if task.on_done is not None:
             task.on_done(task)
 
 
-async def _root(func: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...], scope: CancelScope) -> Any:
-    """The body of a root task: its scope is outermost, so a cancellation that reaches it ends here, and is the task's outcome."""
-    with scope:
-        return await func(*args)
-    raise Cancelled(scope.effective_reason())
+async def _root(func: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...]) -> Any:
+    """The body of a root task: `func` is called when the task first runs."""
+    return await func(*args)
 
 
 async def _nothing() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anyio import CancelScope as BaseCancelScope
 
@@ -26,35 +26,46 @@ if TYPE_CHECKING:
 class CancelScope(BaseCancelScope):
     """A durable cancel scope; AnyIO's contract."""
 
+    _called: bool
+    _caught: bool
+    _children: Any  # usually none or one: see `_add`
+    _deadline: float
+    _entered: bool
+    _number: int
+    _reason: str | None
+    _shield: bool
+    _tasks: Any
+    abandoned: bool
+    active: bool
+    armed_for: float
+    effective: bool
+    id: int
+    parent: CancelScope | None
+    scheduler: Scheduler | None
+    timer: int | None
+
     __slots__ = (
-        "_called", "_caught", "_deadline", "_entered", "_number", "_reason", "_shield", "abandoned", "active", "armed_for", "children",
-        "effective", "entry", "parent", "scheduler", "tasks", "timer",
+        "_called", "_caught", "_children", "_deadline", "_entered", "_number", "_reason", "_shield", "_tasks", "abandoned", "active",
+        "armed_for", "effective", "id", "parent", "scheduler", "timer",
     )  # fmt: skip
 
     def __new__(cls, *, deadline: float = math.inf, shield: bool = False) -> Self:
-        return object.__new__(cls)
-
-    def __init__(self, *, deadline: float = math.inf, shield: bool = False) -> None:
-        if math.isnan(deadline):
+        # Here and not in __init__, which Python would call a second time when AnyIO's class is the one that is called.
+        if deadline != deadline:
             raise ValueError("deadline must not be NaN")
+        self = object.__new__(cls)
+        scheduler = LOCAL.scheduler
         self._deadline = deadline
         self._shield = shield
-        self._called = False
-        self._caught = False
-        self._entered = False
-        self._reason: str | None = None
-        self.scheduler: Scheduler | None = LOCAL.scheduler
-        self._number = 0 if self.scheduler is None else self.scheduler.next_sequence()
-        self.active = False
-        self.effective = False
-        self.abandoned = False
-        self.entry = 0
-        self.parent: CancelScope | None = None
-        # Dictionaries serve as ordered sets.
-        self.children: dict[CancelScope, None] = {}
-        self.tasks: dict[Task, None] = {}
-        self.timer: int | None = None
+        self._called = self._caught = self._entered = False
+        self._reason = None
+        self.scheduler = scheduler
+        self._number = 0 if scheduler is None else scheduler.next_sequence()
+        self.active = self.effective = self.abandoned = False
+        self.id = 0
+        self.parent = self._children = self._tasks = self.timer = None
         self.armed_for = math.inf
+        return self
 
     def __hash__(self) -> int:
         return self._number
@@ -66,19 +77,32 @@ class CancelScope(BaseCancelScope):
     # -- entering and leaving
 
     def __enter__(self) -> Self:
-        task = current_task()
+        self.enter(current_task())
+        return self
+
+    def enter(self, task: Task) -> None:
+        """Open the scope in a task, inside the scope that the task is in."""
         if self._entered:
             raise RuntimeError("Each CancelScope may only be used for a single 'with' block")
         self._entered = self.active = True
-        self.scheduler = task.scheduler
-        self.entry = task.scheduler.next_sequence()
-        if task.scheduler.current_time >= self._deadline:
-            self._cancel("deadline")
-        self.attach(task.scope)
-        task.activate(self)
-        if self._deadline != math.inf and not self._called:
-            task.scheduler.watch_deadline(self)
-        return self
+        scheduler = self.scheduler = task.scheduler
+        self.id = scheduler.next_sequence()
+        if self._deadline != math.inf:
+            if not self._called and scheduler.clock.now >= self._deadline:
+                self._called = True
+                self._reason = "deadline"
+            if not self._called:
+                scheduler.clock.watch(self)
+        parent = self.parent = task.scope
+        if parent is None:
+            self.effective = self._called
+        else:
+            parent._children = _add(parent._children, self)
+            parent.remove_task(task)
+            self.effective = self._called or (parent.effective and not self._shield)
+        # Nobody else can be inside yet, and who runs does not wait: no cancellation has to be delivered.
+        task.scope = self
+        self._tasks = task
 
     def __exit__(self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None) -> bool:
         remaining = self.close(exc_val)
@@ -94,24 +118,26 @@ class CancelScope(BaseCancelScope):
             del remaining, exc_val, context
 
     def close(self, error: BaseException | None) -> BaseException | None:
+        """Leave the scope in the running task; see `leave`."""
+        return self.leave(current_task(), error)
+
+    def leave(self, task: Task, error: BaseException | None) -> BaseException | None:
         """Leave the scope; return what remains of `error` after the scope took its own cancellation out."""
-        task = current_task()
         if not self.active:
             return _chained(RuntimeError("this cancel scope has been exited already, or was never entered"), error)
-        if task.scope is not self:
-            if not self.abandoned:
-                if not self._encloses(task.scope):
-                    return _chained(RuntimeError("Attempted to exit cancel scope in a different task than it was entered in"), error)
-                error = _chained(RuntimeError("Attempted to exit a cancel scope that isn't the current task's innermost one"), error)
-                task.activate(self.parent)
-        else:
+        if task.scope is self:
             task.activate(self.parent)
-        if (error is not None and self.effective and not self._sees_parent()) or (task.scope is not self and self.abandoned):
+        elif not self.abandoned:
+            if not self._encloses(task.scope):
+                return _chained(RuntimeError("Attempted to exit cancel scope in a different task than it was entered in"), error)
+            error = _chained(RuntimeError("Attempted to exit a cancel scope that isn't the current task's innermost one"), error)
+            task.activate(self.parent)
+        if error is not None and ((self.effective and not self._sees_parent()) or (task.scope is not self and self.abandoned)):
             error = self._take_cancelled(error)
         self._detach()
         self.active = False
-        assert self.scheduler is not None
-        self.scheduler.forget_deadline(self)
+        if self._deadline != math.inf or self.timer is not None:
+            task.scheduler.clock.forget(self)
         return error
 
     def _take_cancelled(self, error: BaseException | None) -> BaseException | None:
@@ -127,26 +153,44 @@ class CancelScope(BaseCancelScope):
 
     # -- the tree
 
+    def add_task(self, task: Task) -> None:
+        """Note that a task is directly in this scope now."""
+        self._tasks = task if self._tasks is None else _add(self._tasks, task)
+
+    def remove_task(self, task: Task) -> None:
+        """Note that a task has left."""
+        self._tasks = None if self._tasks is task else _remove(self._tasks, task)
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks whose innermost scope this is, in the order in which they came."""
+        return _listed(self._tasks)
+
+    @property
+    def children(self) -> list[CancelScope]:
+        """The scopes directly inside this one, in the order in which they came."""
+        return _listed(self._children)
+
     def attach(self, parent: CancelScope | None) -> None:
         """Hang this scope under `parent`, leaving the old one."""
         if self.parent is not None:
-            self.parent.children.pop(self, None)
+            self.parent._children = _remove(self.parent._children, self)
         self.parent = parent
         if parent is not None:
-            parent.children[self] = None
+            parent._children = _add(parent._children, self)
             self.recalculate()
         elif self._called:
             self.recalculate()
 
     def _detach(self) -> None:
         self.attach(None)
-        if self.tasks or self.children:
+        if self._tasks is not None or self._children is not None:
             # Somebody is still inside (misnested scopes): they stay cancelled, so that they come to an end.
             self._abandon()
             self.effective = True
-            for task in list(self.tasks):
+            for task in self.tasks:
                 task.deliver_cancel()
-            for child in list(self.children):
+            for child in self.children:
                 child.recalculate()
 
     def _abandon(self) -> None:
@@ -173,9 +217,10 @@ class CancelScope(BaseCancelScope):
             if effective != scope.effective:
                 scope.effective = effective
                 if effective:
-                    for task in list(scope.tasks):
+                    for task in scope.tasks:
                         task.deliver_cancel()
-                pending.extend(reversed(scope.children))
+                if scope._children is not None:
+                    pending.extend(reversed(scope.children))
 
     def effective_deadline(self) -> float:
         """Return the earliest deadline that reaches into this scope; minus infinity when it is cancelled."""
@@ -202,7 +247,7 @@ class CancelScope(BaseCancelScope):
         self._called = True
         self._reason = reason
         if self.active and self.scheduler is not None:
-            self.scheduler.forget_deadline(self)
+            self.scheduler.clock.forget(self)
             self.recalculate()
 
     def cancel(self, reason: str | None = None) -> None:
@@ -225,7 +270,7 @@ class CancelScope(BaseCancelScope):
         refuse_changes("CancelScope.deadline")
         self._deadline = float(value)
         if self.active and not self._called and self.scheduler is not None:
-            self.scheduler.watch_deadline(self)
+            self.scheduler.clock.watch(self)
 
     @property
     def cancel_called(self) -> bool:
@@ -251,6 +296,36 @@ class CancelScope(BaseCancelScope):
         self._shield = value
         if self.active:
             self.recalculate()
+
+
+def _add(members: Any, member: Any) -> Any:
+    """Add to an ordered set that is None while empty, and the member itself while it is the only one.
+
+    Nearly every scope holds one task or one scope; a dictionary for it would be larger than the scope, in every idle run.
+    """
+    if members is None:
+        return member
+    if type(members) is not dict:
+        members = {members.id: members}
+    members[member.id] = member
+    return members
+
+
+def _remove(members: Any, member: Any) -> Any:
+    """Take a member out of such a set, if it is there. A dictionary stays one until it is empty."""
+    if members is member:
+        return None
+    if type(members) is dict:
+        members.pop(member.id, None)
+        return members or None
+    return members
+
+
+def _listed(members: Any) -> list[Any]:
+    """Such a set as a list."""
+    if members is None:
+        return []
+    return list(members.values()) if type(members) is dict else [members]
 
 
 def _chained(error: RuntimeError, cause: BaseException | None) -> RuntimeError:

@@ -7,9 +7,8 @@ Primitives hash by their sequence number, because AnyIO iterates over sets of th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anyio import (
     BrokenResourceError,
@@ -57,10 +56,9 @@ def _check_owner(scheduler: Scheduler, kind: str) -> None:
 
 async def _queue_up(waiters: dict[Task, None]) -> None:
     """Wait in `waiters` until somebody takes the task out and reschedules it."""
-    task = current_task()
-    waiters[task] = None
+    waiters[current_task()] = None
 
-    def abort() -> bool:
+    def abort(task: Task) -> bool:
         waiters.pop(task, None)
         return True
 
@@ -84,16 +82,25 @@ def _first(waiters: dict[Task, None]) -> Task:
 class Event(BaseEvent):
     """A durable event; AnyIO's contract."""
 
+    _flag: bool
+    _number: int
+    _scheduler: Scheduler
+    # None, or the only one, or all of them: events are many, and hardly any has more than one waiter.
+    _waiters: Any
+
     __slots__ = ("_flag", "_number", "_scheduler", "_waiters")
 
     def __new__(cls) -> Self:
-        return object.__new__(cls)
-
-    def __init__(self) -> None:
-        self._scheduler = _running_scheduler()
-        self._number = self._scheduler.next_sequence()
+        # Here and not in __init__, which Python would call a second time when AnyIO's class is the one that is called.
+        self = object.__new__(cls)
+        scheduler = LOCAL.scheduler
+        if scheduler is None:
+            scheduler = _running_scheduler()
+        self._scheduler = scheduler
+        scheduler._sequence = self._number = scheduler._sequence + 1
         self._flag = False
-        self._waiters: dict[Task, None] = {}
+        self._waiters = None
+        return self
 
     def __hash__(self) -> int:
         return self._number
@@ -102,33 +109,48 @@ class Event(BaseEvent):
         if self._flag:
             return
         scheduler = self._scheduler
-        _check_owner(scheduler, "Event")
-        refuse_changes("Event.set()")
+        if LOCAL.scheduler is not scheduler:
+            _check_owner(scheduler, "Event")
+        if scheduler.read_only:
+            refuse_changes("Event.set()")
         self._flag = True
-        waiters, self._waiters = self._waiters, {}
-        for task in waiters:
-            scheduler.reschedule(task)
+        waiters, self._waiters = self._waiters, None
+        if type(waiters) is dict:
+            for task in waiters:
+                scheduler.reschedule(task)
+        elif waiters is not None:
+            scheduler.reschedule(waiters)
 
     def is_set(self) -> bool:
         return self._flag
 
     async def wait(self) -> None:
-        _check_owner(self._scheduler, "Event")
+        if LOCAL.scheduler is not self._scheduler:
+            _check_owner(self._scheduler, "Event")
         if self._flag:
             # A full checkpoint: what is cancelled while the others run is noticed here, not one wait later.
             await checkpoint()
             return
-        task = current_task()
-        self._waiters[task] = None
+        task, waiters = current_task(), self._waiters
+        if waiters is None:
+            self._waiters = task
+        elif type(waiters) is dict:
+            waiters[task] = None
+        else:
+            self._waiters = {waiters: None, task: None}
+        await park(self._withdraw)
 
-        def abort() -> bool:
-            self._waiters.pop(task, None)
-            return True
-
-        await park(abort)
+    def _withdraw(self, task: Task) -> bool:
+        waiters = self._waiters
+        if type(waiters) is dict:
+            waiters.pop(task, None)
+        elif waiters is task:
+            self._waiters = None
+        return True
 
     def statistics(self) -> EventStatistics:
-        return EventStatistics(tasks_waiting=len(self._waiters))
+        waiters = self._waiters
+        return EventStatistics(tasks_waiting=len(waiters) if type(waiters) is dict else int(waiters is not None))
 
 
 class Lock(BaseLock):
@@ -175,12 +197,15 @@ class Lock(BaseLock):
 
     def _take(self, task: Task) -> None:
         self._owner = task
+        if task.held_locks is None:
+            task.held_locks = {}
         task.held_locks[self] = None
 
     def release(self) -> None:
         if self._owner is None or self._owner is not self._scheduler.current_task:
             raise RuntimeError("The current task is not holding this lock")
-        self._owner.held_locks.pop(self, None)
+        if self._owner.held_locks is not None:
+            self._owner.held_locks.pop(self, None)
         if self._waiters:
             self._take(_first(self._waiters))
             self._scheduler.reschedule(self._owner)
@@ -328,20 +353,16 @@ class CapacityLimiter(BaseCapacityLimiter):
         try:
             self.acquire_on_behalf_of_nowait(borrower)
         except WouldBlock:
-            task = current_task()
-            self._waiters[task] = borrower
-            await park(self._leave_queue(task))
+            self._waiters[current_task()] = borrower
+            await park(self._leave_queue)
         else:
             await shielded_checkpoint()
 
-    def _leave_queue(self, task: Task) -> Callable[[], bool]:
-        def abort() -> bool:
-            self._waiters.pop(task, None)
-            # The others moved up: with a raised limit one of them may have its turn now.
-            self._hand_out()
-            return True
-
-        return abort
+    def _leave_queue(self, task: Task) -> bool:
+        self._waiters.pop(task, None)
+        # The others moved up: with a raised limit one of them may have its turn now.
+        self._hand_out()
+        return True
 
     def release(self) -> None:
         self.release_on_behalf_of(current_task())

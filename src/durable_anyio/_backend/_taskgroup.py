@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
-from types import TracebackType
+from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from anyio import TaskHandle
+from anyio import TaskHandle as BaseTaskHandle
 from anyio.abc import TaskGroup as BaseTaskGroup
 from anyio.abc import TaskStatus as BaseTaskStatus
 
 from ._forbidden import refuse_changes
 from ._scope import CancelScope
+from ._sync import Event
 from ._task import Cancelled, Task, current_task, park, shielded_checkpoint
 
 if TYPE_CHECKING:
@@ -29,10 +30,49 @@ StartValue = TypeVar("StartValue")
 _NOT_STARTED: Any = object()
 
 
+class TaskHandle(BaseTaskHandle[T]):  # type: ignore[misc]  # final for users; it is what `create_task` has to return
+    """AnyIO's task handle, told by the scheduler how the task ended.
+
+    AnyIO's own wraps the coroutine in one that does this. Here the scheduler enters and leaves the handle's scope, and the event is made
+    for those who wait: nearly every handle is dropped at once, and every task has one.
+    """
+
+    __slots__ = ("_ended", "_event")
+
+    def __init__(self, coro: Coroutine[Any, Any, T], name: str) -> None:
+        self._coro = coro
+        self._name = name
+        self._cancel_scope = CancelScope()
+        self._exception = None
+        self._ended = False
+        self._event: Event | None = None
+
+    @property
+    def _finished_event(self) -> Event:  # type: ignore[override]
+        if self._event is None:
+            self._event = Event()
+            self._event._flag = self._ended
+        return self._event
+
+    def finish(self, result: T, error: BaseException | None) -> None:
+        """Called by the scheduler, once, when the coroutine has ended."""
+        self._ended = True
+        if error is None:
+            self._return_value = result
+        else:
+            self._exception = error
+        if self._event is not None:
+            self._event.set()
+
+
 class TaskGroup(BaseTaskGroup):
     """A durable task group; AnyIO's contract."""
 
     cancel_scope: CancelScope
+
+    __slots__ = (
+        "_body_running", "_closed", "_entered", "_errors", "_host_waiting", "cancel_scope", "children", "host", "pending_starts",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.cancel_scope = CancelScope()  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -43,7 +83,7 @@ class TaskGroup(BaseTaskGroup):
         self._body_running = False
         self._closed = False
         self._host_waiting = False
-        self._errors: list[BaseException] = []
+        self._errors: list[BaseException] | None = None
 
     # -- entering and leaving
 
@@ -56,9 +96,11 @@ class TaskGroup(BaseTaskGroup):
         if self._entered:
             raise RuntimeError("TaskGroup cannot be entered more than once")
         self._entered = self._body_running = True
-        self.host = current_task()
-        self.cancel_scope.__enter__()
-        self.host.child_groups.append(self)
+        host = self.host = current_task()
+        self.cancel_scope.enter(host)
+        if host.child_groups is None:
+            host.child_groups = []
+        host.child_groups.append(self)
 
     async def __aexit__(self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None) -> bool:
         error = await self.leave(exc_val)
@@ -92,10 +134,10 @@ class TaskGroup(BaseTaskGroup):
                 await shielded_checkpoint()
         except BaseException as interruption:
             # Only an eviction gets here: the children are closed, or refuse to be.
-            host.child_groups.remove(self)
+            self._forget(host)
             return self.cancel_scope.close(interruption)
-        host.child_groups.remove(self)
-        errors, self._errors = self._errors, []
+        self._forget(host)
+        errors, self._errors = self._errors, None
         if not errors:
             return self.cancel_scope.close(None)
         if len(errors) == 1 and isinstance(errors[0], GeneratorExit) and host.scheduler.closing:
@@ -105,7 +147,15 @@ class TaskGroup(BaseTaskGroup):
     def _reason(self) -> str | None:
         return None if self.host is None or self.host.scope is None else self.host.scope.effective_reason()
 
+    def _forget(self, host: Task) -> None:
+        if host.child_groups is not None:
+            host.child_groups.remove(self)
+            if not host.child_groups:
+                host.child_groups = None
+
     def _add_error(self, error: BaseException) -> None:
+        if self._errors is None:
+            self._errors = []
         self._errors.append(error)
         self.cancel_scope.cancel(f"{type(error).__name__} in a task of the group")
 
@@ -142,21 +192,26 @@ class TaskGroup(BaseTaskGroup):
                 coro.close()
             raise
 
-    def add(self, coro: Coroutine[Any, Any, Any], name: str, context: Context, inner: Coroutine[Any, Any, Any] | None = None) -> Task:
-        """Make `coro` a child."""
+    def add(self, handle: TaskHandle[Any], context: Context) -> None:
+        """Make the coroutine of a handle a child."""
         assert self.host is not None
-        task = self.host.scheduler.add_task(coro, name, context, inner=inner)
+        coro = handle._coro
+        if type(coro) is not CoroutineType:
+            coro = _await(coro)
+        task = self.host.scheduler.add_task(coro, handle._name, context)
+        task.handle = handle
+        task.own_scope = handle._cancel_scope  # type: ignore[assignment]
         task.group = self
         self.children[task] = None
-        task.activate(self.cancel_scope)
-        return task
+        scope = task.scope = self.cancel_scope
+        scope.add_task(task)
 
     def create_task(self, coro: Coroutine[Any, Any, T], *, name: object = None, context: Context | None = None) -> TaskHandle[T]:
         if not isinstance(coro, Coroutine):
             raise TypeError(f"expected a coroutine, got {coro.__class__.__qualname__}")
         self.check_active(coro)
-        handle: TaskHandle[T] = TaskHandle(coro, _coroutine_name(coro, name))
-        self.add(handle._run_coro(), handle.name, copy_context() if context is None else context, inner=coro)
+        handle = TaskHandle(coro, name if type(name) is str else _coroutine_name(coro, name))
+        self.add(handle, copy_context() if context is None else context)
         return handle
 
     async def start(
@@ -173,7 +228,7 @@ class TaskGroup(BaseTaskGroup):
             try:
                 coro = _call(func, args, status)
                 handle = TaskHandle(coro, function_name(func, name))
-                waiting.add(handle._run_coro(), handle.name, copy_context(), inner=coro)
+                waiting.add(handle, copy_context())
                 status.live = True
                 if status.value is not _NOT_STARTED:
                     status.move()
@@ -201,8 +256,15 @@ class TaskGroup(BaseTaskGroup):
             self._check_closed()
 
 
+async def _await(coro: Coroutine[Any, Any, T]) -> T:
+    """For what only behaves like a coroutine."""
+    return await coro
+
+
 class _TaskStatus(BaseTaskStatus[StartValue], Generic[StartValue]):
     """What a child of `start()` calls back on."""
+
+    __slots__ = ("_target", "_waiting", "live", "value")
 
     def __init__(self, waiting: TaskGroup, target: TaskGroup) -> None:
         self._waiting = waiting
@@ -228,7 +290,7 @@ class _TaskStatus(BaseTaskStatus[StartValue], Generic[StartValue]):
             waiting.children.pop(task)
             task.group = target
             target.children[task] = None
-        scopes = list(old.children)
+        scopes = old.children
         tasks = [task for task in old.tasks if task is not waiting.host]
         # First everything off, then everything on: an effective target wakes tasks, and what they do must find one tree.
         for scope in scopes:
