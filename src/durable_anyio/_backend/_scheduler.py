@@ -45,7 +45,7 @@ class Scheduler:
 
     __slots__ = (
         "__weakref__", "_idle_waiters", "_max_switches", "_policy", "_ready", "_sequence", "_switches", "clock", "closing", "current_task",
-        "extra", "generators", "poison", "raise_exits", "read_only", "tasks",
+        "extra", "generators", "guard", "poison", "raise_exits", "read_only", "tasks",
     )  # fmt: skip
 
     def __init__(self, timers: TimerHost, *, policy: Callable[[list[Task]], int] | None = None, max_switches: int = MAX_SWITCHES) -> None:
