@@ -21,6 +21,9 @@ from .recorder import Run
 
 ABSTRACT = sorted(AsyncBackend.__abstractmethods__)
 
+HAND_OVER_AN_AWAITABLE = {"cancel_shielded_checkpoint", "checkpoint", "checkpoint_if_cancelled", "sleep"}
+"""Plain functions here: AnyIO awaits what they return, and a coroutine around it would be one frame more in every wait."""
+
 RUNS_IN_A_WORKFLOW = {
     "cancel_shielded_checkpoint",
     "cancelled_exception_class",
@@ -91,7 +94,8 @@ def test_it_takes_what_the_interface_says(name: str) -> None:
     ours = inspect.signature(getattr(DurableBackend, name)).parameters
     theirs = inspect.signature(getattr(AsyncBackend, name)).parameters
     assert [(p.name, p.kind, p.default) for p in ours.values()] == [(p.name, p.kind, p.default) for p in theirs.values()]
-    assert inspect.iscoroutinefunction(getattr(DurableBackend, name)) == inspect.iscoroutinefunction(getattr(AsyncBackend, name))
+    if name not in HAND_OVER_AN_AWAITABLE:
+        assert inspect.iscoroutinefunction(getattr(DurableBackend, name)) == inspect.iscoroutinefunction(getattr(AsyncBackend, name))
 
 
 @pytest.mark.parametrize("name", [name for name in ABSTRACT if name not in RUNS_IN_A_WORKFLOW])

@@ -91,9 +91,17 @@ class DurableBackend(AsyncBackend):
     def sleep(cls, delay: float) -> Any:
         return _scheduler().clock.sleep(delay) if delay > 0 else checkpoint()
 
-    checkpoint: Any = staticmethod(checkpoint)
-    checkpoint_if_cancelled: Any = staticmethod(checkpoint_if_cancelled)
-    cancel_shielded_checkpoint: Any = staticmethod(shielded_checkpoint)
+    @classmethod
+    def checkpoint(cls) -> Any:
+        return checkpoint()
+
+    @classmethod
+    def checkpoint_if_cancelled(cls) -> Any:
+        return checkpoint_if_cancelled()
+
+    @classmethod
+    def cancel_shielded_checkpoint(cls) -> Any:
+        return shielded_checkpoint()
 
     @classmethod
     async def wait_all_tasks_blocked(cls) -> None:
