@@ -72,7 +72,7 @@ class Interpreter:
         self._task_numbers = tasks(self._program) or [0]
         self._fine = fine
         self.pauses: dict[int, int] = {}
-        """How many extra schedule points stand before an operation, by its number."""
+        """How many extra schedule points stand before operation `n`, at `n`, and after it, at `~n`."""
         self._tracks: dict[str, Track] = {}
         self._scopes: dict[int, CancelScope] = {}
         self._groups: dict[int, TaskGroup] = {}
@@ -150,6 +150,8 @@ class Interpreter:
                 self.note(track, (n, shape(error)))
                 raise
             self.note(track, n if result is None else (n, result))
+            for _ in range(pauses.get(~n, 0)):
+                await cancel_shielded_checkpoint()
 
     async def task(self, body: Numbered, name: str, groups: list[TaskGroup]) -> str:
         """Be a child."""

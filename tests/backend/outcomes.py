@@ -74,7 +74,7 @@ def _pauses(order: int, operations: int) -> dict[int, int]:
         return {}
     chance = Random(order)
     share = chance.choice((0.1, 0.3, 0.6))
-    return {n: chance.randrange(1, 5) for n in range(operations) if chance.random() < share}
+    return {n: chance.randrange(1, 5) for n in range(-operations, operations) if chance.random() < share}
 
 
 def _interpreter(program: Body, fine: bool, order: int) -> Interpreter:

@@ -31,6 +31,10 @@ KNOWN: list[tuple[str, Body]] = [
         "a shield that goes while its scope waits",
         [("scope", 1, False, [("group", [("sleep", 2), ("shield", 2, False), ("sleep", 3)], [[("scope", -2, True, [("sleep", 3)])]])])],
     ),
+    (
+        "a deadline that passes by being moved",
+        [("group", [("scope", 2, False, [("start", True, [], True, [("limit", 0, [("deadline", 0, 0)])])])], [[], []])],
+    ),
     ("a scope cancelled before it is entered", [("cancel", 0), ("scope", -2, True, [("checkpoint",)]), ("look", 0)]),
     (
         "a group cancelled while it waits for its children",
