@@ -29,7 +29,8 @@ SCOPES = frozenset({"scope", "fail_after", "group", "start", "finally"})
 
 
 def _index(chance: Random) -> int:
-    return chance.randrange(3)
+    """Name one of three things, the first mostly: tasks must meet."""
+    return chance.choice((0, 0, 0, 1, 2))
 
 
 def _target(chance: Random) -> int:

@@ -1,7 +1,7 @@
 """Random programs on Trio and on the durable backend: what happens here must be something that can happen there.
 
 AnyIO's own tests alone prove little: backends that ignore shields or run tasks in random order pass nearly all of them. `DURABLE_SEED`
-repeats a run, `DURABLE_PROGRAMS` sets how many programs it has.
+repeats a run, `DURABLE_PROGRAMS` sets how many programs it has, `DURABLE_SHRINK=0` leaves a failing program as it is.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from .shrinking import shrink
 
 PROGRAMS = int(os.environ.get("DURABLE_PROGRAMS", "500"))
 SEED = int(os.environ.get("DURABLE_SEED") or SystemRandom().randrange(10**9))
+SHRINK = os.environ.get("DURABLE_SHRINK", "1") != "0"
 
 SECONDS_A_PROGRAM = 0.1
 """Some twenty times what one takes."""
@@ -62,8 +63,10 @@ async def _compare_many(seed: int, count: int) -> tuple[list[Comparison], str | 
             async def fails(candidate: Body, fine: bool = fine) -> bool:
                 return (await compare(candidate, fine=fine, most_orders=300)).problem is not None
 
-            small = await compare(await shrink(program, fails), fine=fine)
             title = f"program {index} of DURABLE_SEED={seed}, made from {program_seed}: {program!r}"
+            if not SHRINK:
+                return results, f"{title}\n{report(found)}"
+            small = await compare(await shrink(program, fails), fine=fine)
             return results, f"{title}\n{report(found)}\n\nmade smaller:\n{report(small)}"
     return results, None
 

@@ -93,3 +93,66 @@ def test_a_shield_taken_away_lets_the_cancellation_in() -> None:
         return anyio.current_time()
 
     assert VirtualRun().run(main) == 3
+
+
+def test_the_lock_of_an_ended_owner_is_held_and_breaks_those_who_wait_for_it() -> None:
+    seen: list[str] = []
+
+    async def main() -> None:
+        lock = anyio.Lock()
+
+        async def leak() -> None:
+            await lock.acquire()
+            await anyio.sleep(1)
+
+        async def wait() -> None:
+            with pytest.raises(anyio.BrokenResourceError):
+                await lock.acquire()
+            seen.append("waited")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(leak)
+            await anyio.wait_all_tasks_blocked()
+            group.start_soon(wait)
+        # As on Trio: only waiting for it is an error, it is held as far as others can see.
+        with pytest.raises(anyio.WouldBlock):
+            lock.acquire_nowait()
+        assert lock.locked()
+
+    VirtualRun().run(main)
+    assert seen == ["waited"]
+
+
+def test_a_shield_put_up_keeps_a_cancellation_out() -> None:
+    async def main() -> float:
+        with anyio.CancelScope() as outer:
+            with anyio.CancelScope() as inner:
+                outer.cancel()
+                inner.shield = True
+                await anyio.sleep(1)
+                inner.shield = False
+                await anyio.sleep(1)
+        return anyio.current_time()
+
+    assert VirtualRun().run(main) == 1
+
+
+def test_a_scope_takes_its_own_cancellations_out_of_a_group() -> None:
+    async def fail_late() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise ValueError("late")
+
+    async def main() -> bool:
+        with pytest.raises(ExceptionGroup) as caught:
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(fail_late)
+                    await checkpoint()
+                    scope.cancel()
+                    await checkpoint()
+        assert [str(error) for error in caught.value.exceptions] == ["late"]
+        return scope.cancelled_caught
+
+    assert VirtualRun().run(main)

@@ -176,6 +176,8 @@ class Lock(BaseLock):
         try:
             self.acquire_nowait()
         except WouldBlock:
+            if self._owner is not None and self._owner.done:
+                raise BrokenResourceError from None
             await _queue_up(self._waiters)
             if self._owner is not current_task():
                 raise BrokenResourceError from None
@@ -190,8 +192,6 @@ class Lock(BaseLock):
         if self._owner is task:
             raise RuntimeError("Attempted to acquire an already held Lock")
         if self._owner is not None:
-            if self._owner.done:
-                raise BrokenResourceError
             raise WouldBlock
         self._take(task)
 
@@ -360,8 +360,6 @@ class CapacityLimiter(BaseCapacityLimiter):
 
     def _leave_queue(self, task: Task) -> bool:
         self._waiters.pop(task, None)
-        # The others moved up: with a raised limit one of them may have its turn now.
-        self._hand_out()
         return True
 
     def release(self) -> None:
