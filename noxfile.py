@@ -46,6 +46,13 @@ def anyio(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """Break the scheduler on purpose, one way at a time: the tests must notice. Arguments are parts of the mutants' names."""
+    session.install(".[dev]")
+    session.run("python", "-m", "tests.mutants", *session.posargs)
+
+
+@nox.session
 def gen(session: nox.Session) -> None:
     """Write generated/ anew from udl/ and the protos (with --check: compare)."""
     session.run(".ci/gen", *session.posargs, external=True)
