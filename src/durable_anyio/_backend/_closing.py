@@ -6,7 +6,7 @@ something, a bounded number of times: code that swallows everything must not han
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ CLOSE_ATTEMPTS = 50
 """How often `GeneratorExit` is raised in one coroutine. Honest clean-up awaits once or twice for each open block."""
 
 MAX_CLOSED_TASKS = 10_000
-"""How many tasks one closing deals with, those counted in that clean-up code starts meanwhile."""
+"""How many tasks, and how many generators, one closing deals with, those counted in that clean-up code starts meanwhile."""
 
 PRUNE_AT_LEAST = 64
 """Finished generators are dropped when the number held has doubled, and is at least this."""
@@ -108,7 +108,7 @@ def close_generators(scheduler: Scheduler, task: Task) -> list[Stubborn]:
     stubborn = []
     scheduler.current_task = task
     try:
-        for generator in scheduler.generators.take():
+        for generator in _unfinished(scheduler.generators):
             closing: Any = generator.aclose()
             try:
                 task.context.run(closing.send, None)
@@ -122,3 +122,11 @@ def close_generators(scheduler: Scheduler, task: Task) -> list[Stubborn]:
     finally:
         scheduler.current_task = None
     return stubborn
+
+
+def _unfinished(generators: Generators) -> Iterator[AsyncGenerator[Any, Any]]:
+    """Iterate over the generators that are held, and over those that closing them begins."""
+    closed = 0
+    while closed < MAX_CLOSED_TASKS and (batch := generators.take()):
+        closed += len(batch)
+        yield from batch

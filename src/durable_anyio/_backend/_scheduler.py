@@ -44,8 +44,8 @@ class Scheduler:
     """Runs the tasks of one workflow run, one step at a time."""
 
     __slots__ = (
-        "__weakref__", "_idle_waiters", "_max_switches", "_policy", "_ready", "_sequence", "_switches", "clock", "closing", "current_task",
-        "extra", "generators", "guard", "poison", "raise_exits", "read_only", "tasks",
+        "__weakref__", "_idle_waiters", "_max_switches", "_policy", "_ready", "_sequence", "_switches", "clock", "closing", "context",
+        "current_task", "extra", "generators", "guard", "poison", "raise_exits", "read_only", "tasks",
     )  # fmt: skip
 
     def __init__(self, timers: TimerHost, *, policy: Callable[[list[Task]], int] | None = None, max_switches: int = MAX_SWITCHES) -> None:
@@ -61,6 +61,8 @@ class Scheduler:
         self.current_task: Task | None = None
         self.tasks: dict[Task, None] = {}
         self.generators = Generators()
+        self.context = Context()
+        """What root tasks start with: nothing of the host's, and what calls like the workflow's constructor have set."""
         self.clock = Clock(self, timers)
         self._policy = policy
         self._max_switches = max_switches
@@ -103,7 +105,7 @@ class Scheduler:
         self, func: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...] = (), *, name: str, context: Context | None = None
     ) -> Task:
         """Add a root task, in a cancel scope of its own. `func` is called when the task first runs."""
-        task = self.add_task(_root(func, args), name, Context() if context is None else context)
+        task = self.add_task(_root(func, args), name, self.context.copy() if context is None else context)
         task.own_scope = _in_run(self, CancelScope)
         return task
 
@@ -173,12 +175,12 @@ class Scheduler:
         """Call a synchronous function inside a step and return what it returns. With `read_only`, changes are refused."""
         with Step(self):
             if not read_only:
-                return func(*args)
+                return self.context.run(func, *args)
             self.read_only = True
             # What it builds is gone afterwards, and a replay does not call it: the numbers it used are given out again.
             sequence = self._sequence
             try:
-                return func(*args)
+                return self.context.copy().run(func, *args)
             finally:
                 self._sequence = sequence
                 self.read_only = False
