@@ -60,8 +60,9 @@ def gen(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The benchmarks; they compare with DBOS, which lives in an environment of its own."""
+    """The benchmarks: the scheduler against Trio, then the engine against DBOS, which lives in an environment of its own."""
     session.install(".[trio]")
+    session.run("python", "benchmarks/scheduler.py")
     session.run("python", "benchmarks/embedded.py", "--dbos", *session.posargs)
 
 

@@ -9,7 +9,6 @@ Tasks run first-in first-out. Nothing depends on `id()`, hashes or wall time: wh
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -45,7 +44,7 @@ class Scheduler:
 
     __slots__ = (
         "__weakref__", "_idle_waiters", "_max_switches", "_policy", "_ready", "_sequence", "_switches", "clock", "closing", "context",
-        "current_task", "extra", "generators", "guard", "poison", "raise_exits", "read_only", "tasks",
+        "current_task", "events_made", "extra", "generators", "guard", "poison", "raise_exits", "read_only", "tasks",
     )  # fmt: skip
 
     def __init__(self, timers: TimerHost, *, policy: Callable[[list[Task]], int] | None = None, max_switches: int = MAX_SWITCHES) -> None:
@@ -68,6 +67,7 @@ class Scheduler:
         self._max_switches = max_switches
         self._switches = 0
         self._sequence = 0
+        self.events_made = 0
         self._ready: deque[Task] = deque()
         self._idle_waiters: deque[Task] = deque()
 
@@ -146,25 +146,26 @@ class Scheduler:
         :raises KeyboardInterrupt, SystemExit: raised by workflow code; they are the host's business
         """
         now = time.perf_counter
-        stop_at = math.inf if budget_seconds is None else now() + budget_seconds
-        ready, overdue, resume = self._ready, self.clock.overdue, self._resume
+        stop_at = None if budget_seconds is None else now() + budget_seconds
+        # Locals: this loop is most of what a switch costs beside the task's own code.
+        ready, overdue, idle, resume = self._ready, self.clock.overdue, self._idle_waiters, self._resume
+        switches, policy, limit = self._switches, self._policy, self._max_switches
         with Step(self):
             try:
-                while ready or overdue or self._idle_waiters:
+                while ready or overdue or idle:
                     if overdue:
                         self.clock.expire_overdue()
                     if not ready:
                         self._wake_idle_waiters()
                         continue
-                    if self._switches >= self._max_switches:
-                        self._switches = 0
-                        limit = f"the step did not come to rest within {self._max_switches} task switches: an endless loop?"
-                        poisoned(SwitchLimitError(limit))
+                    if switches >= limit:
+                        poisoned(SwitchLimitError(f"the step did not come to rest within {limit} task switches: an endless loop?"))
                     if self.poison is not None:
                         break
-                    self._switches += 1
-                    resume(ready.popleft() if self._policy is None else self._take())
-                    if stop_at != math.inf and ready and now() >= stop_at:
+                    switches += 1
+                    resume(ready.popleft() if policy is None else self._take())
+                    if stop_at is not None and ready and now() >= stop_at:
+                        self._switches = switches
                         return False
             finally:
                 self.current_task = None
@@ -178,11 +179,11 @@ class Scheduler:
                 return self.context.run(func, *args)
             self.read_only = True
             # What it builds is gone afterwards, and a replay does not call it: the numbers it used are given out again.
-            sequence = self._sequence
+            numbers = self._sequence, self.events_made
             try:
                 return self.context.copy().run(func, *args)
             finally:
-                self._sequence = sequence
+                self._sequence, self.events_made = numbers
                 self.read_only = False
 
     def close(self) -> list[Stubborn]:

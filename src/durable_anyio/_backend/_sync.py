@@ -97,7 +97,8 @@ class Event(BaseEvent):
         if scheduler is None:
             scheduler = _running_scheduler()
         self._scheduler = scheduler
-        scheduler._sequence = self._number = scheduler._sequence + 1
+        # Numbered apart: AnyIO's order in a set of events comes from the numbers, and must not change with what else the scheduler counts.
+        scheduler.events_made = self._number = scheduler.events_made + 1
         self._flag = False
         self._waiters = None
         return self
