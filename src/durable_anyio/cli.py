@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+EXIT_FINDINGS = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 
@@ -38,6 +39,15 @@ def _parser() -> argparse.ArgumentParser:
     place.add_argument("--target", metavar="HOST:PORT", help="a Temporal service to use instead of a file")
     demo.add_argument("--backend", choices=["asyncio", "trio"], default="asyncio", help="the event loop (default: asyncio)")
     demo.add_argument("--concurrency", type=_positive, default=16, metavar="N", help="files hashed at a time (default: 16)")
+    check = commands.add_parser(
+        "check",
+        help="find in source what a workflow must not do",
+        description="Reads modules, packages, files or directories, without running them, and reports calls and state that break a "
+        "workflow's determinism. Exit code 0: nothing found, 1: findings, 2: something that cannot be checked. "
+        "A comment '# durable: ignore[RULE]' silences a rule on its line; docs/checks.md has the rules.",
+    )
+    check.add_argument("targets", nargs="+", metavar="MODULE_OR_FILE", help="a module as in an import statement, a file or a directory")
+    check.add_argument("--format", choices=["text", "json"], default="text", help="how findings are printed (default: text)")
     return parser
 
 
@@ -88,6 +98,22 @@ def _demo(arguments: argparse.Namespace) -> int:
         raise
 
 
+def _check(arguments: argparse.Namespace) -> int:
+    # Imported late, and with nothing of the rest: a checker in a commit hook must be quick.
+    from durable_anyio import _check as checker
+
+    try:
+        report = checker.check(arguments.targets)
+    except checker.BadInputError as error:
+        return _fail(str(error), EXIT_USAGE)
+    if arguments.format == "json":
+        print(checker.as_json(report))
+    elif report.findings:
+        print(checker.as_text(report))
+    print(f"durable-anyio check: {checker.summary(report)}", file=sys.stderr)
+    return EXIT_FINDINGS if report.findings else 0
+
+
 def _message(error: BaseException) -> str:
     return str(getattr(error, "message", error))
 
@@ -96,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and answers its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        return _demo(options)
+        return _check(options) if options.command == "check" else _demo(options)
     except BrokenPipeError:
         # Whoever read our output is gone; keep the interpreter from complaining about it at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
