@@ -78,15 +78,16 @@ class Sets:
     def _note_attributes(self, method: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         for node in ast.walk(method):
             if isinstance(node, ast.Assign):
-                for target in node.targets:
-                    if _is_own(target):
-                        self._attributes[target.attr] = self.is_set(node.value) and self._attributes.get(target.attr, True)  # type: ignore[attr-defined]
-            elif isinstance(node, ast.AnnAssign) and _is_own(node.target):
-                self._attributes[node.target.attr] = _is_set_type(node.annotation)  # type: ignore[union-attr]
+                for name in filter(None, map(_own_attribute, node.targets)):
+                    self._attributes[name] = self.is_set(node.value) and self._attributes.get(name, True)
+            elif isinstance(node, ast.AnnAssign) and (name := _own_attribute(node.target)):
+                self._attributes[name] = _is_set_type(node.annotation)
 
 
-def _is_own(target: ast.AST) -> bool:
-    return isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id == "self"
+def _own_attribute(target: ast.AST) -> str | None:
+    """The name of the attribute of `self` that is assigned."""
+    is_own = isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id == "self"
+    return target.attr if is_own and isinstance(target, ast.Attribute) else None
 
 
 def _is_set_type(annotation: ast.AST | None) -> bool:
