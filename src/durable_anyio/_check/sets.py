@@ -80,8 +80,8 @@ class Sets:
             if isinstance(node, ast.Assign):
                 for name in filter(None, map(_own_attribute, node.targets)):
                     self._attributes[name] = self.is_set(node.value) and self._attributes.get(name, True)
-            elif isinstance(node, ast.AnnAssign) and (name := _own_attribute(node.target)):
-                self._attributes[name] = _is_set_type(node.annotation)
+            elif isinstance(node, ast.AnnAssign) and (own := _own_attribute(node.target)):
+                self._attributes[own] = _is_set_type(node.annotation)
 
 
 def _own_attribute(target: ast.AST) -> str | None:
