@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Literal
 
@@ -30,9 +31,9 @@ class StartedActivity(ActivityHandle[Any]):
         self.name = name
         self.activity_id = options.activity_id or str(seq)
         self.result_type = result_type
-        self._owner = owner
         mode = _MODES[int(options.cancellation_type or 0)]
-        self.operation: Operation[Any] = Operation(owner.scheduler, name=f"activity {name}", on_cancel=self._on_cancel, mode=mode)
+        on_cancel = functools.partial(owner.request_cancel, seq)
+        self.operation: Operation[Any] = Operation(owner.scheduler, name=f"activity {name}", on_cancel=on_cancel, mode=mode)
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return self.operation.wait().__await__()
@@ -42,9 +43,6 @@ class StartedActivity(ActivityHandle[Any]):
 
     def cancel(self) -> None:
         self.operation.request_cancel()
-
-    def _on_cancel(self) -> None:
-        self._owner.emit(_commands.request_cancel_activity(self.seq))
 
 
 class Activities:
@@ -84,6 +82,15 @@ class Activities:
         self._pending[seq] = activity
         self.emit(_commands.schedule_activity(seq, name, payloads, options, task_queue=self._task_queue, summary=summary))
         return activity
+
+    def request_cancel(self, seq: int) -> None:
+        """Emits the command that asks an activity to stop."""
+        self.emit(_commands.request_cancel_activity(seq))
+
+    def release(self) -> None:
+        """Forgets the run."""
+        self._pending.clear()
+        del self.scheduler, self.emit
 
     def resolve(self, seq: int, resolution: Any) -> None:
         """Delivers an outcome.

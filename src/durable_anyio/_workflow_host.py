@@ -137,7 +137,7 @@ class WorkflowHost:
         """Closes what is still cached."""
         self._is_closed = True
         for instance in list(self._instances.values()):
-            instance.close()
+            instance.release()
         self._instances.clear()
 
     def _finish(self, instance: WorkflowInstance, activation: Any) -> None:
@@ -156,7 +156,7 @@ class WorkflowHost:
         for job in activation.jobs:
             if job.HasField("remove_from_cache"):
                 self._instances.pop(activation.run_id, None)
-                instance.close()
+                instance.release()
                 if job.remove_from_cache.reason in _ALARMING:
                     _log.warning("workflow %s left the cache: %s", instance.info.workflow_id, job.remove_from_cache.message)
 

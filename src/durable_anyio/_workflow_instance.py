@@ -16,7 +16,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from . import _commands
-from ._backend import CallGuard, ForbiddenCallError, Operation, Scheduler, Stubborn, Task, checkpoint_if_cancelled, shielded_checkpoint
+from ._backend import (
+    CallGuard,
+    ForbiddenCallError,
+    Operation,
+    Scheduler,
+    Stubborn,
+    Task,
+    checkpoint_if_cancelled,
+    quiet_resource_warnings,
+    shielded_checkpoint,
+)
 from ._bridge.proto import message
 from ._definitions import ActivityOptions, HandlerDefinition, WorkflowDefinition, check_arguments, workflow_definition
 from ._failure import failure_from_exception
@@ -192,6 +202,16 @@ class WorkflowInstance(WorkflowRuntime):
             _log.error("workflow %s (%s): %s", self.info.workflow_id, self.info.workflow_type, task)
         return stubborn
 
+    def release(self) -> None:
+        """Closes the run and breaks the circles in it, so that it leaves memory now and not when the collector comes by."""
+        self.close()
+        with quiet_resource_warnings():
+            self._forget_tasks()
+            self.object = self._suspend = None
+            self._conditions.clear()
+            self._activities.release()
+            self.scheduler.release()
+
     # -- an activation's phases
 
     def _apply(self, jobs: Mapping[str, list[Any]]) -> None:
@@ -263,7 +283,8 @@ class WorkflowInstance(WorkflowRuntime):
                     operation.set_result(None)
                     fulfilled = True
             except Exception as error:
-                operation.set_error(error)
+                # Without this frame, which holds the operation, which holds the error.
+                operation.set_error(error.with_traceback(error.__traceback__ and error.__traceback__.tb_next))
                 fulfilled = True
         return fulfilled
 
@@ -274,11 +295,11 @@ class WorkflowInstance(WorkflowRuntime):
             if not task.done:
                 still_running.append((label, task))
             elif error is None:
-                error = _error_of(task)
+                error = task.failure
         self._handlers = still_running
         command = None
         if error is None and self._main is not None and self._main.done:
-            error = _error_of(self._main)
+            error = self._main.failure
             if error is None:
                 command = command_for_result(self.definition, self._main.outcome(), self.converter)
         if error is not None:
@@ -297,7 +318,16 @@ class WorkflowInstance(WorkflowRuntime):
         self.close()
         if self.is_replaying or self.origins.always:
             self.origins.note_end(self._given + len(self._commands) + 1, self.definition.run.fn, error)
+        self._forget_tasks()  # a run that has ended is kept for queries only
         self._commands.append(command)
+
+    def _forget_tasks(self) -> None:
+        if self._main is not None:
+            self._main.forget_outcome()
+        for _, task in self._handlers:
+            task.forget_outcome()
+        self._main = self._ended_by = None
+        self._handlers.clear()
 
     # -- for the scheduler and the run's own code
 
@@ -376,15 +406,6 @@ _KNOWN_JOBS = {
     "signal_workflow",
     "update_random_seed",
 }
-
-
-def _error_of(task: Task) -> BaseException | None:
-    """What the task raised, None if it returned."""
-    try:
-        task.outcome()
-    except BaseException as error:
-        return error
-    return None
 
 
 async def _call_handler(handler: HandlerDefinition, instance: Any, arguments: Sequence[Any]) -> None:

@@ -45,6 +45,12 @@ class Driver:
         self.instance = WorkflowInstance(definition, self.activation(job), converter=converter.default(), task_queue="tq")
         _open.append(self.instance)
 
+    def release(self) -> None:
+        """Lets the run go, as a worker does that forgot it."""
+        _open.remove(self.instance)
+        self.instance.release()
+        del self.instance
+
     def activation(self, *jobs: Any) -> Any:
         activation = Activation(run_id="the-run", is_replaying=self.replaying, history_length=3)
         activation.timestamp.FromNanoseconds(int((START_SECONDS + self.seconds) * 1_000_000_000))

@@ -8,6 +8,7 @@ want to end; `_backend` is AnyIO's view of it all; `_runner` runs it on a virtua
 
 from ._backend import DurableBackend, register
 from ._clock import TimerHost
+from ._closing import quiet_resource_warnings
 from ._forbidden import ForbiddenCallError, forbid, poisoned, refuse_changes
 from ._guard import CallGuard, unguarded
 from ._hosts import host_refusal
@@ -42,6 +43,7 @@ __all__ = [
     "host_refusal",
     "park",
     "poisoned",
+    "quiet_resource_warnings",
     "refuse_changes",
     "register",
     "shielded_checkpoint",

@@ -85,6 +85,13 @@ class Clock:
         sleep.timer = self._start(seconds, sleep)
         await park(sleep.abort)
 
+    def release(self) -> None:
+        """Forget the run and its timers."""
+        self._armed.clear()
+        self._changed.clear()
+        self.overdue.clear()
+        del self._scheduler, self._timers
+
     def watch(self, scope: CancelScope) -> None:
         """Note that the deadline of an open scope is new or changed."""
         if scope.deadline <= self.now:

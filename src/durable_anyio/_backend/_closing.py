@@ -6,7 +6,9 @@ something, a bounded number of times: code that swallows everything must not han
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +49,21 @@ class Generators:
         """Hand over the unfinished generators."""
         held, self._held = self._held, []
         return [generator for generator in held if getattr(generator, "ag_frame", None) is not None]
+
+
+@contextmanager
+def quiet_resource_warnings() -> Iterator[None]:
+    """Keep what dies with a run from warning that it was not closed, a memory stream for instance: nobody forgot anything.
+
+    Only where such warnings are shown at all, because changing the filters makes Python show old warnings once more.
+    """
+    matching = (one[0] for one in warnings.filters if one[1] is None and issubclass(ResourceWarning, one[2]) and one[3] is None)
+    if next(matching, "default") == "ignore":
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
 
 
 def exhaust(coro: Any, context: Context) -> bool:
@@ -96,6 +113,9 @@ def _close_task(scheduler: Scheduler, task: Task) -> Stubborn | None:
         if task.handle is not None:
             task.handle.coro.close()
         return None
+    abort, task.abort = task.abort, None
+    if abort is not None:
+        abort(task)  # what it waits for forgets it
     scheduler.current_task = task
     try:
         return end(task.coro, task.coro, task.context, task.name)

@@ -28,6 +28,7 @@ class Operation(Generic[T]):
     """The waiting side of one durable operation. Any number of tasks may wait for it, before and after it is resolved."""
 
     __slots__ = (
+        "__weakref__",
         "_answers_cancellation",
         "_error",
         "_mode",
@@ -70,7 +71,12 @@ class Operation(Generic[T]):
             return
         self._error = error
         self._answers_cancellation = cancelled or isinstance(error, Cancelled)
+        self._scheduler.note_failed_operation(self)
         self._resolve()
+
+    def forget_error(self) -> None:
+        """Drop the error: the frames in its traceback may hold the operation."""
+        self._error = None
 
     def request_cancel(self) -> None:
         """Ask the other side to cancel, at most once, and not after it has answered."""

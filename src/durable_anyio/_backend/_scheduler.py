@@ -10,19 +10,23 @@ Tasks run first-in first-out. Nothing depends on `id()`, hashes or wall time: wh
 from __future__ import annotations
 
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._clock import Clock, TimerHost
-from ._closing import Generators, close_generators, close_tasks
+from ._closing import Generators, close_generators, close_tasks, quiet_resource_warnings
 from ._forbidden import foreign_trap, poisoned
 from ._guard import CallGuard
 from ._hosts import Step
 from ._scope import CancelScope
 from ._stubborn import UNCLOSABLE, Stubborn
 from ._task import CHECKPOINT, LOCAL, PARK, YIELD, Cancelled, Task, current_task, park
+
+if TYPE_CHECKING:
+    from ._operation import Operation
 
 T = TypeVar("T")
 
@@ -43,8 +47,8 @@ class Scheduler:
     """Runs the tasks of one workflow run, one step at a time."""
 
     __slots__ = (
-        "__weakref__", "_idle_waiters", "_max_switches", "_policy", "_ready", "_sequence", "_switches", "clock", "closing", "context",
-        "current_task", "events_made", "extra", "generators", "guard", "poison", "raise_exits", "read_only", "tasks",
+        "__weakref__", "_failed_operations", "_idle_waiters", "_max_switches", "_policy", "_ready", "_sequence", "_switches", "clock",
+        "closing", "context", "current_task", "events_made", "extra", "generators", "guard", "poison", "raise_exits", "read_only", "tasks",
     )  # fmt: skip
 
     def __init__(self, timers: TimerHost, *, policy: Callable[[list[Task]], int] | None = None, max_switches: int = MAX_SWITCHES) -> None:
@@ -63,6 +67,7 @@ class Scheduler:
         self.context = Context()
         """What root tasks start with: nothing of the host's, and what calls like the workflow's constructor have set."""
         self.clock = Clock(self, timers)
+        self._failed_operations: weakref.WeakSet[Operation[Any]] | None = None
         self._policy = policy
         self._max_switches = max_switches
         self._switches = 0
@@ -191,7 +196,7 @@ class Scheduler:
         if self.closing:
             return []
         self.closing = True
-        with Step(self):
+        with Step(self), quiet_resource_warnings():
             stubborn = close_tasks(self)
             janitor = Task(self, _nothing(), "closing async generators", Context())
             janitor.coro.close()
@@ -200,8 +205,24 @@ class Scheduler:
             stubborn += close_generators(self, janitor)
             stubborn += close_tasks(self)
         self._ready.clear()
+        for operation in self._failed_operations or ():
+            operation.forget_error()
         UNCLOSABLE.extend(stubborn)
         return stubborn
+
+    def note_failed_operation(self, operation: Operation[Any]) -> None:
+        """Remember an operation whose error has to be dropped when the run is closed."""
+        if self._failed_operations is None:
+            self._failed_operations = weakref.WeakSet()
+        self._failed_operations.add(operation)
+
+    def release(self) -> None:
+        """Let go of everything that would keep a closed run alive in a circle. The run can do nothing any more, not even be read."""
+        self.extra = None
+        self.poison = None
+        self.tasks.clear()
+        self._idle_waiters.clear()
+        self.clock.release()
 
     # -- inside a step
 
@@ -243,6 +264,9 @@ class Scheduler:
             if self.raise_exits:
                 raise
         except BaseException as failure:
+            # Without this frame, which holds the task, which holds the failure.
+            if failure.__traceback__ is not None:
+                failure.__traceback__ = failure.__traceback__.tb_next
             self.end_task(task, None, failure)
         else:
             if trap is PARK:
@@ -277,6 +301,7 @@ class Scheduler:
         if task.scope is not None and task.scope.abandoned and error is None:
             error = RuntimeError(f"the cancel scope around task {task.name!r} was closed before the task ended")
         task.activate(None)
+        task.abort = None
         # A child's outcome is its group's: kept here too it would keep its traceback, and the frames in it, alive.
         if task.group is None:
             task.finish(result, error)
@@ -286,6 +311,7 @@ class Scheduler:
         if task.held_locks:
             for lock in list(task.held_locks):
                 lock.break_waiters()
+            task.held_locks.clear()
         if task.group is not None:
             task.group.child_ended(task, error)
         if task.on_done is not None:

@@ -114,6 +114,15 @@ class Task:
             raise self._error
         return self._result
 
+    @property
+    def failure(self) -> BaseException | None:
+        """What an ended task raised, or None; `outcome` without the raising, which would add frames to the traceback."""
+        return self._error
+
+    def forget_outcome(self) -> None:
+        """Drop what the task returned or raised: frames in a traceback may hold the task itself, through its groups."""
+        self._result = self._error = None
+
     def cancel(self, reason: str | None = None) -> None:
         """Cancel everything in a root task. Has no effect once the task ended."""
         if self.own_scope is None:

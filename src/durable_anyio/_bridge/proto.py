@@ -27,10 +27,25 @@ def _load() -> descriptor_pool.DescriptorPool:
 pool = _load()
 
 
+_classes: dict[str, Any] = {}
+
+
 @cache
 def message(name: str) -> Any:
     """The class of the message with this full name, `temporal.api.common.v1.Payload` for instance."""
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
+    return _class_of(pool.FindMessageTypeByName(name))
+
+
+def _class_of(descriptor: Any) -> Any:
+    """The message's class. It and those of its fields are kept: else the garbage collector takes them, and the next message that is read
+    has them made again."""
+    found = _classes.get(descriptor.full_name)
+    if found is None:
+        found = _classes[descriptor.full_name] = message_factory.GetMessageClass(descriptor)
+        for field in descriptor.fields:
+            if field.message_type is not None:
+                _class_of(field.message_type)
+    return found
 
 
 @cache
