@@ -97,7 +97,7 @@ def slices() -> list[list[int]]:
 async def run_busy(client: Client, task_queue: str, count: int, resumptions: int, **options: Any) -> HostTask:
     """Runs workflows that are all ready at the same time, beside a host task."""
     host = HostTask()
-    starter = Worker(client, task_queue=task_queue, workflows=[Busy])
+    starter = Worker(client, task_queue=task_queue, workflows=[Busy], forbidden_calls="off")
     handles = []
     async with starter:
         for number in range(count):
@@ -110,7 +110,7 @@ async def run_busy(client: Client, task_queue: str, count: int, resumptions: int
     gc.disable()  # a full collection of a test session's objects takes longer than a slice
     async with anyio.create_task_group() as tg:
         tg.start_soon(host.run)
-        options = {"max_concurrent_workflow_tasks": count, "step_time_budget": budget, **options}
+        options = {"max_concurrent_workflow_tasks": count, "step_time_budget": budget, "forbidden_calls": "off", **options}
         async with Worker(client, task_queue=task_queue, workflows=[Busy], **options):
             for handle in handles:
                 await handle.result()
