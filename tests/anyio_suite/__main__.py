@@ -3,7 +3,8 @@
     python -m tests.anyio_suite [--anyio VERSION ...] [--directory DIR]
 
 Fetches AnyIO's source distribution (its tests are in it) and installs that AnyIO in a directory put in front of the import path. Needs the
-package index, as pip does. Compares the outcome with the list in docs/anyio-tests.md, and fails on any difference.
+package index, as pip does. Compares the outcome with the list in docs/anyio-tests.md, and fails on any difference. Then runs our own tests
+of the backend with that AnyIO.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def check(requirement: str, directory: Path) -> bool:
     """Run the tests of one AnyIO and print how they went; whether that is what the documentation says."""
     source = fetch(requirement, directory)
     version = source.name.removeprefix("anyio-")
-    results = run(source, environment(version, directory), directory / f"report-{version}.jsonl")
+    packages = environment(version, directory)
+    results = run(source, packages, directory / f"report-{version}.jsonl")
     rows = known.read(known.DOCUMENT.read_text())
     complaints = known.complaints(rows, version, results)
     counts = {outcome: sum(result.outcome == outcome for result in results) for outcome in ("passed", "failed", "skipped")}
@@ -77,7 +79,7 @@ def check(requirement: str, directory: Path) -> bool:
     )
     for complaint in complaints:
         print(f"  {complaint}", flush=True)
-    return not complaints
+    return run_our_own(packages) and not complaints
 
 
 def fetch(requirement: str, directory: Path) -> Path:
@@ -109,9 +111,7 @@ def run(source: Path, packages: Path, report: Path) -> list[known.Result]:
     with (source / "tests" / "conftest.py").open("a") as conftest:
         conftest.write("\n\nfrom .durable_addition import *  # noqa\n")
     report.unlink(missing_ok=True)
-    inherited = [str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    path = os.pathsep.join([str(packages), *inherited])
-    variables = {**os.environ, "PYTHONPATH": path, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "DURABLE_SUITE_REPORT": str(report)}
+    variables = {**_variables(packages), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "DURABLE_SUITE_REPORT": str(report)}
     files = [file for file in FILES if (source / file).exists()]
     command = [sys.executable, "-m", "pytest", "--quiet", "--tb=no", "--no-summary", "-p", "no:cacheprovider", *TOLERATED, *files]
     done = subprocess.run(command, cwd=source, env=variables, check=False, capture_output=True, text=True)
@@ -119,6 +119,34 @@ def run(source: Path, packages: Path, report: Path) -> list[known.Result]:
         raise SystemExit(f"AnyIO's tests did not run (pytest ended with {done.returncode}):\n{done.stdout}\n{done.stderr}")
     lines = [json.loads(line) for line in report.read_text().splitlines()]
     return list({line["test"]: known.Result(**{**line, "test": _name(line["test"])}) for line in lines}.values())
+
+
+def run_our_own(packages: Path) -> bool:
+    """Run our tests of the backend with the AnyIO in `packages`; whether they pass."""
+    # Random programs compare Trio with us, whatever AnyIO stands between, and take their time.
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--quiet",
+        "-p",
+        "no:cacheprovider",
+        *TOLERATED,
+        "--ignore",
+        "tests/backend/test_against_trio.py",
+    ]
+    done = subprocess.run([*command, "tests/backend"], cwd=ROOT, env=_variables(packages), check=False, capture_output=True, text=True)
+    if done.returncode == 0:
+        print(f"  our tests of the backend: {done.stdout.splitlines()[-1]}", flush=True)
+    else:
+        print(f"  our tests of the backend fail with it:\n{done.stdout}\n{done.stderr}", flush=True)
+    return done.returncode == 0
+
+
+def _variables(packages: Path) -> dict[str, str]:
+    """The environment with `packages` in front of everything else that Python looks at."""
+    inherited = [str(Path(entry).absolute()) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(packages), *inherited])}
 
 
 def _name(test: str) -> str:

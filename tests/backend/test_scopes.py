@@ -10,6 +10,8 @@ import anyio
 import pytest
 from anyio.lowlevel import cancel_shielded_checkpoint, checkpoint
 
+from durable_anyio._backend import current_scheduler
+
 pytestmark = pytest.mark.anyio
 
 
@@ -185,6 +187,8 @@ async def test_the_cancellation_says_why_and_in_which_task() -> None:
         group.cancel_scope.cancel(reason="enough is enough")
     (text,) = texts
     assert "enough is enough" in text
+    if current_scheduler() is not None:
+        assert "the child" in text
 
 
 async def test_a_cancelled_checkpoint_lets_the_others_run_before_it_raises() -> None:

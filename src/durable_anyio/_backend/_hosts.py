@@ -84,15 +84,23 @@ _NO_HOST = {
     "must be called from async context": "Trio",
     "'RunContext' object has no attribute 'runner'": "Trio",
     "'RunContext' object has no attribute 'task'": "Trio",
+    "'NoneType' object has no attribute 'create_future'": "asyncio",
 }
+_OTHER_LOOP = "is bound to a different event loop"
 
 
 def host_refusal(error: BaseException) -> ForbiddenCallError | None:
     """Tell what a host's "no event loop" means inside a workflow; None for every other error."""
-    host = _NO_HOST.get(str(error)) if isinstance(error, RuntimeError | AttributeError) else None
+    if not isinstance(error, RuntimeError | AttributeError):
+        return None
+    text = str(error)
+    host = "asyncio" if text.endswith(_OTHER_LOOP) else _NO_HOST.get(text)
     if host is None:
         return None
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_host_code(frame.filename)]
+    trace = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, AttributeError) and not (trace and _is_host_code(trace[-1].filename)):
+        return None  # somebody else's missing attribute
+    frames = [frame for frame in trace if not _is_host_code(frame.filename)]
     where = f"{frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line}" if frames else "the workflow"
     return ForbiddenCallError(
         f"{where}\nuses {host}, which belongs to the host: inside a workflow use anyio's own functions, or move the work into an activity"
@@ -100,4 +108,4 @@ def host_refusal(error: BaseException) -> ForbiddenCallError | None:
 
 
 def _is_host_code(path: str) -> bool:
-    return any(f"/{package}/" in path.replace("\\", "/") for package in ("asyncio", "trio"))
+    return any(f"/{package}/" in path.replace("\\", "/") for package in ("asyncio", "trio", "anyio"))
