@@ -50,6 +50,20 @@ async def continues_in_finally() -> None:
             continue  # noqa: B012
 
 
+async def swallows_twice() -> None:
+    while True:
+        with suppress(BaseException):
+            await guards_its_handler()
+
+
+async def swallows_thrice() -> None:
+    while True:
+        try:  # noqa: SIM105
+            await swallows_twice()
+        except BaseException:
+            pass
+
+
 async def in_a_group() -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(loops)
@@ -63,7 +77,15 @@ async def recurses() -> None:
         await recurses()
 
 
-SWALLOWERS: list[Callable[[], Any]] = [loops, suppresses, guards_its_handler, continues_in_finally, recurses]
+SWALLOWERS: list[Callable[[], Any]] = [
+    loops,
+    suppresses,
+    guards_its_handler,
+    continues_in_finally,
+    recurses,
+    swallows_twice,
+    swallows_thrice,
+]
 
 
 def close(func: Callable[..., Any], *args: Any) -> list[Stubborn]:
@@ -136,17 +158,20 @@ def test_what_was_ended_by_force_is_free() -> None:
     assert reference() is None
 
 
-def test_the_tracer_of_a_debugger_or_of_coverage_is_put_back() -> None:
+def test_the_tracer_of_a_debugger_and_the_profiler_are_put_back() -> None:
     def tracer(*args: Any) -> None:
         return None
 
-    before = sys.gettrace()
+    before = sys.gettrace(), sys.getprofile()
+    sys.setprofile(tracer)
     sys.settrace(tracer)
     try:
-        close(loops)
-        assert sys.gettrace() is tracer
+        found = close(loops)
+        assert (sys.gettrace(), sys.getprofile()) == (tracer, tracer)
     finally:
-        sys.settrace(before)
+        sys.settrace(before[0])
+        sys.setprofile(before[1])
+    assert [task.ended for task in found] == [True]
 
 
 class Iron:
@@ -176,7 +201,6 @@ async def rusts() -> None:
 
 def test_what_withstands_force_is_kept_and_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = len(_stubborn._kept)
-    monkeypatch.setattr(_stubborn, "FORCE_ATTEMPTS", 3)
     # The tracer sees nothing of it, because the frame between is AnyIO's in its eyes.
     monkeypatch.setitem(globals(), "__name__", "anyio.pretended")
     (found,) = close(rusts)

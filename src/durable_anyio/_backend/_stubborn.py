@@ -19,8 +19,11 @@ from typing import Any
 
 from ._task import CLOSE
 
-FORCE_ATTEMPTS = 100
-"""How many lines are tried. The first that no handler guards is rarely more than a few lines after the innermost handler begins."""
+LINES_TRIED = 12
+"""Which lines are tried, counted from where the code wakes up. The first that no handler guards is rarely more than a few lines away."""
+
+LINES_TRIED_OUTSIDE = 8
+"""The same for the callers further out, counted from where the exception reaches them; they may swallow it, too."""
 
 MAX_REMEMBERED = 100
 """How many of the last ones can be looked at; each was logged when it happened."""
@@ -60,37 +63,60 @@ def keep(subject: Any) -> None:
 
 def end_by_force(coro: Any, context: Context) -> bool:
     """Make a waiting coroutine end although it swallows what is raised in it; False if even this does not help."""
-    for nth in range(1, FORCE_ATTEMPTS + 1):
-        tracer = sys.gettrace()
-        sys.settrace(_raise_at_line(nth))
-        try:
-            context.run(coro.send, CLOSE)
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException:  # it has ended, and nobody is left to hear of what
-            return True
-        finally:
-            sys.settrace(tracer)
+    for outside in range(1, LINES_TRIED_OUTSIDE + 1):
+        for first in range(1, LINES_TRIED + 1):
+            try:
+                with _RaiseAtLines(first, outside):
+                    context.run(coro.send, CLOSE)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:  # it has ended, and nobody is left to hear of what
+                return True
     return False
 
 
-def _raise_at_line(nth: int) -> Any:
-    """Build a trace function that raises at the nth line that runs outside AnyIO and this package."""
-    count = 0
+class _RaiseAtLines:
+    """Raises at the line numbered `first` that runs outside AnyIO and this package, then at the one numbered `then` in each caller.
 
-    def line(frame: types.FrameType, event: str, argument: Any) -> Any:
-        nonlocal count
+    Python switches tracing off when a trace function raises. The profiling function, which has its own switch, sees the frame end that the
+    exception leaves, and switches tracing on again.
+    """
+
+    def __init__(self, first: int, then: int) -> None:
+        self._left = first
+        self._then = then
+
+    def __enter__(self) -> None:
+        self._before = sys.gettrace(), sys.getprofile()
+        sys.setprofile(self._profile)
+        sys.settrace(self._called)
+
+    def __exit__(self, *error: object) -> None:
+        tracer, profiler = self._before
+        sys.settrace(tracer)
+        sys.setprofile(profiler)
+
+    def _called(self, frame: types.FrameType, event: str, argument: Any) -> Any:
+        return self._line if _may_raise_in(frame) else None
+
+    def _line(self, frame: types.FrameType, event: str, argument: Any) -> Any:
         if event == "line":
-            count += 1
-            if count == nth:
+            self._left -= 1
+            if self._left == 0:
                 raise GeneratorExit
-        return line
+        return self._line
 
-    def called(frame: types.FrameType, event: str, argument: Any) -> Any:
-        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        return None if package in ("anyio", "durable_anyio") else line
+    def _profile(self, frame: types.FrameType, event: str, argument: Any) -> None:
+        if event == "return" and self._left <= 0:
+            self._left = self._then
+            caller = frame.f_back
+            if caller is not None and _may_raise_in(caller):
+                caller.f_trace = self._line
+            sys.settrace(self._called)
 
-    return called
+
+def _may_raise_in(frame: types.FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] not in ("anyio", "durable_anyio")
 
 
 def waiting_frames(awaited: Any) -> Iterator[tuple[types.FrameType, int]]:
