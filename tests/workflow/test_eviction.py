@@ -1,0 +1,174 @@
+"""Thousands of cached runs are evicted, shut down and cancelled: no command and no log line of a `finally`, and nothing stays in memory."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import threading
+import tracemalloc
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from durable_anyio import Client, Worker, activity, workflow
+from durable_anyio.client import WorkflowHandle
+from durable_anyio.exceptions import WorkflowFailureError
+from durable_anyio.testing import WorkflowEnvironment
+
+pytestmark = pytest.mark.anyio
+
+RUNS = 2_000
+# Queries at a time: as many replays wait in Rust, and not all of them.
+AT_ONCE = 50
+# What a process may keep for each round on its own account: a cache of the interpreter that grows, a page that is half used.
+OBJECTS_KEPT = 200
+BYTES_KEPT = 20_000
+
+
+@activity.defn(start_to_close_timeout=timedelta(seconds=1))
+async def clean_up() -> None:
+    """Never scheduled: only closing code asks for it."""
+
+
+@workflow.defn
+class Waits:
+    """Waits in three tasks, and does in its `finally` blocks what a closed run must not do."""
+
+    def __init__(self) -> None:
+        self.event = anyio.Event()
+
+    @workflow.run
+    async def run(self, swallows: bool) -> None:
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(self.child)
+            tg.start_soon(self.child)
+            while swallows:
+                with suppress(BaseException):
+                    await anyio.sleep_forever()
+            with anyio.move_on_after(3600):
+                await self.event.wait()
+
+    async def child(self) -> None:
+        try:
+            await self.event.wait()
+        finally:
+            workflow.logger.error("from a finally block")
+            workflow.start_activity(clean_up)
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(1)
+                await clean_up()
+
+    @workflow.query
+    def is_loaded(self) -> bool:
+        return True
+
+
+Handles = Sequence[WorkflowHandle[Any, Any]]
+
+
+async def start(client: Client, task_queue: str, count: int, *, swallowing: int) -> Handles:
+    async with Worker(client, task_queue=task_queue, workflows=[Waits], max_cached_workflows=count, forbidden_calls="off"):
+        return [
+            await client.start_workflow(Waits.run, number < swallowing, id=f"{task_queue}-{number}", task_queue=task_queue)
+            for number in range(count)
+        ]
+
+
+async def load(handles: Handles) -> None:
+    """Brings every run into the worker's cache."""
+    limiter = anyio.CapacityLimiter(AT_ONCE)
+
+    async def one(handle: WorkflowHandle[Any, Any]) -> None:
+        async with limiter:
+            assert await handle.query(Waits.is_loaded)
+
+    async with anyio.create_task_group() as tg:
+        for handle in handles:
+            tg.start_soon(one, handle)
+
+
+async def round_of(client: Client, task_queue: str, handles: Handles, how: str) -> None:
+    """Loads every run into a new worker, which then ends."""
+    cached = len(handles) // 20 if how == "evicted" else len(handles)
+    with anyio.CancelScope() as scope:
+        async with Worker(client, task_queue=task_queue, workflows=[Waits], max_cached_workflows=cached, forbidden_calls="off"):
+            await load(handles)
+            if how == "cancelled":
+                scope.cancel()
+                await anyio.sleep_forever()
+
+
+def threads() -> tuple[int, int]:
+    tasks = Path("/proc/self/task")
+    return threading.active_count(), len(os.listdir(tasks)) if tasks.exists() else 0
+
+
+def resident_bytes() -> int:
+    statistics = Path("/proc/self/statm")
+    if not statistics.exists():
+        pytest.skip("the system does not say how much memory the process has")
+    return int(statistics.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def lengths(handles: Handles) -> list[int]:
+    return [(await handle.describe()).history_length for handle in handles]
+
+
+async def test_thousands_of_runs_leave_nothing_behind(env: WorkflowEnvironment, task_queue: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL, "durable_anyio")  # pytest keeps what is logged
+    with anyio.fail_after(110):
+        handles = await start(env.client, task_queue, RUNS, swallowing=RUNS // 100)
+        await round_of(env.client, task_queue, handles, "evicted")  # what is made once is made now
+        gc.collect()
+        objects, kept, before = len(gc.get_objects()), resident_bytes(), threads()
+        events = await lengths(handles[:100])
+        for how in ("cancelled", "shut down"):
+            await round_of(env.client, task_queue, handles, how)
+        gc.collect()
+        assert len(gc.get_objects()) - objects <= OBJECTS_KEPT
+        assert resident_bytes() / kept <= 1.1
+        # A thread of the runtime may have gone to sleep, or be about to; a leak would add one for each worker at least.
+        assert threads()[0] == before[0]
+        assert threads()[1] <= before[1] + 1
+        assert await lengths(handles[:100]) == events, "closing a run made commands"
+
+
+async def test_what_closing_code_does_is_neither_done_nor_logged(
+    env: WorkflowEnvironment, task_queue: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with anyio.fail_after(60):
+        handles = await start(env.client, task_queue, 30, swallowing=3)
+        for how in ("shut down", "evicted", "cancelled"):
+            await round_of(env.client, task_queue, handles, how)
+        assert "does not end: it swallows GeneratorExit" in caplog.text
+        assert "finally" not in caplog.text
+        for handle in handles:
+            kinds = {event.WhichOneof("attributes") for event in (await handle.fetch_history()).events}
+            assert "activity_task_scheduled_event_attributes" not in kinds
+        async with Worker(env.client, task_queue=task_queue, workflows=[Waits], activities=[clean_up]):
+            await handles[-1].cancel()
+            with pytest.raises(WorkflowFailureError):
+                await handles[-1].result()
+        assert "from a finally block" in caplog.text, "and when the workflow itself leaves the block, it is"
+
+
+async def test_memory_by_line(env: WorkflowEnvironment, task_queue: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL, "durable_anyio")
+    with anyio.fail_after(110):
+        handles = await start(env.client, task_queue, 200, swallowing=2)
+        tracemalloc.start()
+        try:
+            traced = []
+            for how in ("shut down", "evicted", "cancelled") * 2:
+                await round_of(env.client, task_queue, handles, how)
+                gc.collect()
+                traced.append(tracemalloc.get_traced_memory()[0])
+        finally:
+            tracemalloc.stop()
+        assert traced[-1] - traced[2] <= BYTES_KEPT, traced
