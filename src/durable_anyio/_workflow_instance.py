@@ -89,7 +89,7 @@ class WorkflowInstance(WorkflowRuntime):
         self.object: Any = None
         self.scheduler = Scheduler(self)
         self.scheduler.extra = self
-        self.scheduler.guard = guard
+        self.scheduler.guard = None if guard is None else guard.for_run_of(definition.cls)
         self._random = random_module.Random(start.randomness_seed)
         self._origin_ns = (start.start_time if start.HasField("start_time") else first_activation.timestamp).ToNanoseconds()
         self._activities = Activities(self.scheduler, converter, self._emit, task_queue)

@@ -33,6 +33,7 @@ from ._forbidden_calls import (
     c_functions,
     python_functions,
 )
+from ._shared import ClassWatch, SharedUse
 
 T = TypeVar("T")
 _log = logging.getLogger("durable_anyio.workflow")
@@ -77,8 +78,13 @@ class CallGuard:
         self._exempt = frozenset(EXEMPT_MODULES) | frozenset(exempt_modules)
         self._loaded: frozenset[str] = frozenset()
         self._hook: Callable[[types.FrameType, str, Any], None] | None = None
+        self._shared = SharedUse()
         self._previous = threading.local()
         self._warned = False
+
+    def for_run_of(self, cls: type) -> RunGuard:
+        """The guard of one run, which also sees when a step changes the run's class."""
+        return RunGuard(self, cls)
 
     def enter(self) -> None:
         """Begin to watch this thread. A profiler written in Python is called along; with one written in C the guard stays away."""
@@ -105,7 +111,7 @@ class CallGuard:
 
     def _make_hook(self) -> Callable[[types.FrameType, str, Any], None]:
         functions, codes = c_functions(), python_functions()
-        seed = id(_SEED)
+        seed, shared = id(_SEED), self._shared.watched
 
         def hook(frame: types.FrameType, event: str, arg: Any) -> None:
             if event == "c_call":
@@ -118,6 +124,10 @@ class CallGuard:
                 code = id(frame.f_code)
                 if code in codes:
                     self._judge(frame, codes[code][1])
+                elif code in shared:
+                    wrong = shared[code][1](frame)
+                    if wrong is not None:
+                        self._judge(frame, Rule(wrong, ""))
                 elif code == seed and frame.f_locals.get("a") is None:
                     self._judge(frame, _UNSEEDED)
 
@@ -145,6 +155,28 @@ class CallGuard:
         return False
 
 
+class RunGuard:
+    """The guard of one run."""
+
+    __slots__ = ("_class_watch", "_guard")
+
+    def __init__(self, guard: CallGuard, cls: type) -> None:
+        self._guard = guard
+        self._class_watch = ClassWatch(cls)
+
+    def enter(self) -> None:
+        """See `CallGuard.enter`."""
+        self._class_watch.look()
+        self._guard.enter()
+
+    def leave(self) -> None:
+        """See `CallGuard.leave`. Poisons the step if it changed the run's class."""
+        self._guard.leave()
+        changed = self._class_watch.changed()
+        if changed is not None:
+            poisoned(ForbiddenCallError(changed))
+
+
 def _chain(previous: Callable[..., Any], hook: Callable[..., Any]) -> Callable[[types.FrameType, str, Any], None]:
     def both(frame: types.FrameType, event: str, arg: Any) -> None:
         previous(frame, event, arg)
@@ -157,6 +189,9 @@ def _refusal(rule: Rule, inner: list[types.FrameType], outer: list[types.FrameTy
     """Build the error. `inner` are the standard library's frames below the code that made the call, `outer` the others."""
     call, alternative = rule
     text = ""
+    if not alternative:  # shared state: the rule is the whole sentence, and AnyIO's frames are not the user's
+        outer = inner + outer
+        inner = []
     while inner and _module(inner[-1]) in ("contextlib", "functools"):
         inner = inner[:-1]
     if inner:
@@ -172,8 +207,10 @@ def _refusal(rule: Rule, inner: list[types.FrameType], outer: list[types.FrameTy
     user = next((seen for seen in outer if _is_user(seen)), maker)
     location = _place(user)
     where = f"{location}, in {user.f_code.co_qualname}"
-    if user is not maker:
+    if user is not maker and alternative:
         where += f", by way of {_module(maker)} ({_place(maker)})"
+    if not alternative:
+        return ForbiddenCallError(f"{call}\n  at {where}", location=location)
     return ForbiddenCallError(
         f"{text or call + '()'} is not possible inside a workflow: {alternative}\n  at {where}", call=call, location=location
     )

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ._clock import Clock, TimerHost
 from ._closing import Generators, close_generators, close_tasks, quiet_resource_warnings
 from ._forbidden import foreign_trap, poisoned
-from ._guard import CallGuard
+from ._guard import CallGuard, RunGuard
 from ._hosts import Step
 from ._scope import CancelScope
 from ._stubborn import UNCLOSABLE, Stubborn
@@ -55,7 +55,7 @@ class Scheduler:
         self.extra: Any = None
         """For the owner: what the run's code finds through `current_scheduler()`."""
         self.poison: BaseException | None = None
-        self.guard: CallGuard | None = None
+        self.guard: CallGuard | RunGuard | None = None
         """Watches the calls of each step; None, as in production, costs nothing."""
         self.closing = False
         self.read_only = False

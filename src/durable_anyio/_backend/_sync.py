@@ -24,6 +24,7 @@ from anyio import Lock as BaseLock
 from anyio import Semaphore as BaseSemaphore
 
 from ._forbidden import ForbiddenCallError, poisoned, refuse_changes
+from ._shared import foreign_primitive
 from ._task import LOCAL, DurableTaskInfo, Task, checkpoint, checkpoint_if_cancelled, current_task, park, shielded_checkpoint
 
 if TYPE_CHECKING:
@@ -39,19 +40,14 @@ def _running_scheduler() -> Scheduler:
     return scheduler
 
 
-def _check_owner(scheduler: Scheduler, kind: str) -> None:
+def _check_owner(primitive: Event | Lock | Semaphore | CapacityLimiter, kind: str) -> None:
     """Refuse a primitive of another run.
 
     Built at module level it is a proxy that binds to the first run that uses it; a second run, or a replay of the first, would then
     share it.
     """
-    if LOCAL.scheduler is not scheduler:
-        raise poisoned(
-            ForbiddenCallError(
-                f"this {kind} belongs to another workflow run: build it inside the workflow (in __init__ or run), "
-                "not at module or class level"
-            )
-        )
+    if LOCAL.scheduler is not primitive._scheduler:
+        raise poisoned(ForbiddenCallError(foreign_primitive(primitive, kind)))
 
 
 async def _queue_up(waiters: dict[Task, None]) -> None:
@@ -111,7 +107,7 @@ class Event(BaseEvent):
             return
         scheduler = self._scheduler
         if LOCAL.scheduler is not scheduler:
-            _check_owner(scheduler, "Event")
+            _check_owner(self, "Event")
         if scheduler.read_only:
             refuse_changes("Event.set()")
         self._flag = True
@@ -123,11 +119,14 @@ class Event(BaseEvent):
             scheduler.reschedule(waiters)
 
     def is_set(self) -> bool:
+        scheduler = LOCAL.scheduler
+        if scheduler is not None and scheduler is not self._scheduler:
+            _check_owner(self, "Event")
         return self._flag
 
     async def wait(self) -> None:
         if LOCAL.scheduler is not self._scheduler:
-            _check_owner(self._scheduler, "Event")
+            _check_owner(self, "Event")
         if self._flag:
             # A full checkpoint: what is cancelled while the others run is noticed here, not one wait later.
             await checkpoint()
@@ -187,7 +186,7 @@ class Lock(BaseLock):
                 await shielded_checkpoint()
 
     def acquire_nowait(self) -> None:
-        _check_owner(self._scheduler, "Lock")
+        _check_owner(self, "Lock")
         refuse_changes("Lock.acquire()")
         task = current_task()
         if self._owner is task:
@@ -257,14 +256,14 @@ class Semaphore(BaseSemaphore):
                 await shielded_checkpoint()
 
     def acquire_nowait(self) -> None:
-        _check_owner(self._scheduler, "Semaphore")
+        _check_owner(self, "Semaphore")
         refuse_changes("Semaphore.acquire()")
         if self._value == 0:
             raise WouldBlock
         self._value -= 1
 
     def release(self) -> None:
-        _check_owner(self._scheduler, "Semaphore")
+        _check_owner(self, "Semaphore")
         if self._max_value is not None and self._value == self._max_value:
             raise ValueError("semaphore released too many times")
         refuse_changes("Semaphore.release()")
@@ -338,7 +337,7 @@ class CapacityLimiter(BaseCapacityLimiter):
         self.acquire_on_behalf_of_nowait(current_task())
 
     def acquire_on_behalf_of_nowait(self, borrower: object) -> None:
-        _check_owner(self._scheduler, "CapacityLimiter")
+        _check_owner(self, "CapacityLimiter")
         refuse_changes("CapacityLimiter.acquire()")
         if borrower in self._borrowers:
             raise RuntimeError("this borrower is already holding one of this CapacityLimiter's tokens")
@@ -367,7 +366,7 @@ class CapacityLimiter(BaseCapacityLimiter):
         self.release_on_behalf_of(current_task())
 
     def release_on_behalf_of(self, borrower: object) -> None:
-        _check_owner(self._scheduler, "CapacityLimiter")
+        _check_owner(self, "CapacityLimiter")
         if borrower not in self._borrowers:
             raise RuntimeError("this borrower isn't holding any of this CapacityLimiter's tokens")
         refuse_changes("CapacityLimiter.release()")
