@@ -77,6 +77,8 @@ class Interpreter:
         self._scopes: dict[int, CancelScope] = {}
         self._groups: dict[int, TaskGroup] = {}
         self._handles: dict[int, Any] = {}
+        self.error: BaseException | None = None
+        """What left the program."""
         self.log: list[tuple[str, Any]] = []
         """All notes of all tasks in the order in which they were made: what must be the same in every run of one order."""
 
@@ -101,6 +103,7 @@ class Interpreter:
                 self.note(root, ("end", scope.cancelled_caught))
                 group.cancel_scope.cancel()
         except BaseException as error:
+            self.error = error
             self.note(root, ("raised", shape(error)))
         for send, receive in self.streams:
             send.close()

@@ -7,7 +7,6 @@ number, the scopes and groups of the whole program, so that every program is a v
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -53,9 +52,9 @@ def _rarely(chance: Random) -> bool:
     return chance.random() < 0.25
 
 
-Argument = Callable[[Random], Any]
+Table = dict[str, tuple[int, tuple[Any, ...]]]
 
-LEAVES: dict[str, tuple[int, tuple[Argument, ...]]] = {
+LEAVES: Table = {
     # name: how often, and what makes its arguments
     "sleep": (6, (_length,)),
     "checkpoint": (2, ()),
@@ -91,7 +90,7 @@ LEAVES: dict[str, tuple[int, tuple[Argument, ...]]] = {
 BODY: Any = object()
 BODIES: Any = object()
 
-BRANCHES: dict[str, tuple[int, tuple[Any, ...]]] = {
+BRANCHES: Table = {
     "group": (6, (BODY, BODIES)),
     "scope": (6, (_deadline, _rarely, BODY)),
     "fail_after": (2, (_length, BODY)),
@@ -107,20 +106,21 @@ BRANCHES: dict[str, tuple[int, tuple[Any, ...]]] = {
     "swallow": (1, (BODY,)),
 }
 
-ALWAYS = {"sleep", "checkpoint", "group", "scope"}
+ALWAYS = {"sleep", "checkpoint", "group", "scope", "activity"}
 
 
 class _Maker:
     """Makes one program. Each program knows only some of the operations, so that those it knows meet often."""
 
-    def __init__(self, chance: Random) -> None:
+    def __init__(self, chance: Random, leaves: Table, branches: Table) -> None:
         self._chance = chance
+        self._all_leaves, self._all_branches = leaves, branches
         share = chance.choice((0.3, 0.6, 1.0))
-        self._leaves, self._leaf_weights = self._choose(LEAVES, share)
-        self._branches, self._branch_weights = self._choose(BRANCHES, share)
+        self._leaves, self._leaf_weights = self._choose(leaves, share)
+        self._branches, self._branch_weights = self._choose(branches, share)
         self._left = chance.choice(SIZES)
 
-    def _choose(self, table: dict[str, tuple[int, Any]], share: float) -> tuple[list[str], list[int]]:
+    def _choose(self, table: Table, share: float) -> tuple[list[str], list[int]]:
         names = [name for name in table if name in ALWAYS or self._chance.random() < share]
         return names, [table[name][0] for name in names]
 
@@ -134,10 +134,10 @@ class _Maker:
         self._left -= 1
         if depth >= 6 or chance.random() > (0.9, 0.7, 0.5, 0.4, 0.3, 0.2)[depth]:
             (name,) = chance.choices(self._leaves, self._leaf_weights)
-            return (name, *(make(chance) for make in LEAVES[name][1]))
+            return (name, *(make(chance) for make in self._all_leaves[name][1]))
         (name,) = chance.choices(self._branches, self._branch_weights)
         parts: list[Any] = []
-        for make in BRANCHES[name][1]:
+        for make in self._all_branches[name][1]:
             if make is BODY:
                 parts.append(self.body(depth + 1))
             elif make is BODIES:
@@ -147,9 +147,9 @@ class _Maker:
         return (name, *parts)
 
 
-def make(seed: int) -> Body:
+def make(seed: int, leaves: Table = LEAVES, branches: Table = BRANCHES) -> Body:
     """Return the program of a seed; always the same one."""
-    return _Maker(Random(seed)).body()
+    return _Maker(Random(seed), leaves, branches).body()
 
 
 def is_body(part: Any) -> bool:

@@ -5,6 +5,7 @@ mod support;
 use durable_client::Code;
 use support::*;
 use temporalio_protos::temporal::api::{
+    command::v1::{RequestCancelActivityTaskCommandAttributes, command::Attributes},
     enums::v1::{EventType as E, QueryResultType},
     failure::v1::Failure,
     query::v1::WorkflowQuery,
@@ -196,5 +197,33 @@ fn a_file_is_continued() {
         let found = ask(&second, list("ExecutionStatus = 'Completed' AND (WorkflowId STARTS_WITH 'a' OR RunId IN ('x'))")).await;
         assert_eq!(found.expect("lists").executions.len(), 1);
         assert_eq!(ask(&second, list("Color = 'red'")).await.expect_err("refused").code, Code::InvalidArgument);
+    });
+}
+
+#[test]
+fn an_activity_cancelled_before_its_start_ends_after_the_commands() {
+    block_on(async {
+        let engine = memory(false);
+        start(&engine, "a").await;
+        let task = poll(&engine).await;
+        complete(&engine, task.task_token, vec![activity("1", 10, 1)]).await.expect("scheduled");
+        signal(&engine, "a", "s").await;
+        let task = poll(&engine).await;
+        let cancel = RequestCancelActivityTaskCommandAttributes { scheduled_event_id: 5 };
+        let cancel = Attributes::RequestCancelActivityTaskCommandAttributes(cancel);
+        complete(&engine, task.task_token, vec![cancel, timer("1", 60), timer("2", 60)]).await.expect("cancelled");
+        let expected = [
+            E::ActivityTaskScheduled,
+            E::WorkflowExecutionSignaled,
+            E::WorkflowTaskScheduled,
+            E::WorkflowTaskStarted,
+            E::WorkflowTaskCompleted,
+            E::ActivityTaskCancelRequested,
+            E::TimerStarted,
+            E::TimerStarted,
+            E::ActivityTaskCanceled,
+            E::WorkflowTaskScheduled,
+        ];
+        assert_eq!(types(&engine, "a").await[4..], expected);
     });
 }

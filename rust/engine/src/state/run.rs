@@ -50,6 +50,8 @@ pub struct Run {
     pub deadline: Option<Nanos>,
     /// What was filed in the busy counter: started tasks and activities.
     pub busy: usize,
+    /// The commands of a workflow task are being applied: their events come first, what follows from them waits.
+    pub applies_commands: bool,
 }
 
 impl Run {
@@ -118,7 +120,7 @@ impl Run {
     /// Appends an event that came from outside a workflow task: while a task is started it waits for the task's end,
     /// because the worker's commands must directly follow what the worker has seen.
     pub fn add_outside(&mut self, now: Nanos, attributes: Attributes) {
-        if self.record.task.as_ref().is_some_and(|task| task.is_started()) {
+        if self.applies_commands || self.record.task.as_ref().is_some_and(|task| task.is_started()) {
             let event = self.event(now, attributes);
             self.record.buffered.push(event);
             self.dirty = true;

@@ -395,13 +395,14 @@ impl World {
             }
             None => run.clear_sticky(),
         }
-        // An activity cancelled before its start ends in the middle of the commands: only one workflow task, after them.
+        // An activity cancelled before its start ends while the commands are applied: one workflow task for all, after them.
         run.record.first_task_time = Nanos::MAX;
+        run.applies_commands = true;
         let applied = run.apply_commands(env.now, request.commands, completed, &identity, env.new_id);
+        run.applies_commands = false;
         run.record.first_task_time = 0;
         if !applied.closed {
-            let news = run.flush_buffered() || run.ended_in_commands(completed);
-            if news || request.force_create_new_workflow_task {
+            if run.flush_buffered() || request.force_create_new_workflow_task {
                 run.schedule_task(env.now);
             }
         }
@@ -548,12 +549,4 @@ fn without_details(failure: Failure) -> Failure {
         _ => None,
     };
     Failure { message: failure.message.chars().take(MAX_KEPT_MESSAGE).collect(), failure_info, ..Default::default() }
-}
-
-impl Run {
-    /// Whether an activity ended while the commands after event `completed` were applied.
-    fn ended_in_commands(&self, completed: i64) -> bool {
-        let from = (completed + 1 - self.tail_first).max(0) as usize;
-        self.tail.get(from..).unwrap_or(&[]).iter().any(|event| super::history::scheduled_event_id(event).is_some())
-    }
 }
