@@ -401,10 +401,8 @@ impl World {
         let applied = run.apply_commands(env.now, request.commands, completed, &identity, env.new_id);
         run.applies_commands = false;
         run.record.first_task_time = 0;
-        if !applied.closed {
-            if run.flush_buffered() || request.force_create_new_workflow_task {
-                run.schedule_task(env.now);
-            }
+        if !applied.closed && (run.flush_buffered() || request.force_create_new_workflow_task) {
+            run.schedule_task(env.now);
         }
         let carried = std::mem::take(&mut run.started_queries);
         self.answer_queries(carried, key, request.query_results);
