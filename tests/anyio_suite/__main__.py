@@ -85,7 +85,7 @@ def check(requirement: str, directory: Path) -> bool:
 def fetch(requirement: str, directory: Path) -> Path:
     """Download and unpack a source distribution."""
     downloads = directory / "sdist" / requirement.replace("==", "-").replace(">=", "-from-")
-    if not downloads.exists():
+    if not list(downloads.glob("anyio-*.tar.gz")):
         _pip("download", "--no-binary", ":all:", "--no-deps", "--dest", str(downloads), requirement)
     (archive,) = downloads.glob("anyio-*.tar.gz")
     source = directory / archive.name.removesuffix(".tar.gz")

@@ -92,14 +92,21 @@ def end(subject: Any, awaited: Any, context: Context, name: str) -> Stubborn | N
     return Stubborn(name, stack, ended)
 
 
-def close_tasks(scheduler: Scheduler) -> list[Stubborn]:
-    """Close every living task, newest first; return those that did not close by themselves."""
+def close_tasks(scheduler: Scheduler, exits: list[BaseException]) -> list[Stubborn]:
+    """Close every living task, newest first; return those that did not close by themselves.
+
+    :param exits: gets what is the host's business, so that the other tasks are closed before it is raised
+    """
     stubborn = []
     for _ in range(MAX_CLOSED_TASKS):
         if not scheduler.tasks:
             break
         task = next(reversed(scheduler.tasks))
-        found = _close_task(scheduler, task)
+        try:
+            found = _close_task(scheduler, task)
+        except (KeyboardInterrupt, SystemExit) as error:
+            exits.append(error)
+            found = None
         if found is not None:
             stubborn.append(found)
         if not task.done:
@@ -123,8 +130,8 @@ def _close_task(scheduler: Scheduler, task: Task) -> Stubborn | None:
         scheduler.current_task = None
 
 
-def close_generators(scheduler: Scheduler, task: Task) -> list[Stubborn]:
-    """Close the held generators in first-use order, as if `task` awaited each one's `aclose()`."""
+def close_generators(scheduler: Scheduler, task: Task, exits: list[BaseException]) -> list[Stubborn]:
+    """Close the held generators in first-use order, as if `task` awaited each one's `aclose()`. `exits` is as for the tasks."""
     stubborn = []
     scheduler.current_task = task
     try:
@@ -132,11 +139,12 @@ def close_generators(scheduler: Scheduler, task: Task) -> list[Stubborn]:
             closing: Any = generator.aclose()
             try:
                 task.context.run(closing.send, None)
-            except (KeyboardInterrupt, SystemExit):
-                raise
+                found = end(generator, closing, task.context, getattr(generator, "__qualname__", repr(generator)))
+            except (KeyboardInterrupt, SystemExit) as error:
+                exits.append(error)
+                continue
             except BaseException:  # ended; see `exhaust`
                 continue
-            found = end(generator, closing, task.context, getattr(generator, "__qualname__", repr(generator)))
             if found is not None:
                 stubborn.append(found)
     finally:

@@ -192,22 +192,28 @@ class Scheduler:
                 self.read_only = False
 
     def close(self) -> list[Stubborn]:
-        """End every coroutine and async generator of the run; return those that did not end by themselves, for the log."""
+        """End every coroutine and async generator of the run; return those that did not end by themselves, for the log.
+
+        :raises KeyboardInterrupt, SystemExit: raised by clean-up code; after everything else was closed
+        """
         if self.closing:
             return []
         self.closing = True
+        exits: list[BaseException] = []
         with Step(self), quiet_resource_warnings():
-            stubborn = close_tasks(self)
+            stubborn = close_tasks(self, exits)
             janitor = Task(self, _nothing(), "closing async generators", Context())
             janitor.coro.close()
             scope = CancelScope()
             janitor.scope = scope
-            stubborn += close_generators(self, janitor)
-            stubborn += close_tasks(self)
+            stubborn += close_generators(self, janitor, exits)
+            stubborn += close_tasks(self, exits)
         self._ready.clear()
         for operation in self._failed_operations or ():
             operation.forget_error()
         UNCLOSABLE.extend(stubborn)
+        if exits:
+            raise exits[0]
         return stubborn
 
     def note_failed_operation(self, operation: Operation[Any]) -> None:
