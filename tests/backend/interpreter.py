@@ -87,6 +87,7 @@ class Interpreter:
     async def main(self) -> Outcome:
         """Run the program and return what each task saw, and when."""
         self._start = anyio.current_time()
+        VARIABLE.set(-1)  # a value of the run before, in the task that runs all of them, must not be seen
         self.events = [anyio.Event() for _ in range(COUNT)]
         self.locks = [anyio.Lock(fast_acquire=i == 1) for i in range(COUNT)]
         self.conditions = [anyio.Condition() for _ in range(COUNT)]

@@ -156,3 +156,25 @@ def test_a_scope_takes_its_own_cancellations_out_of_a_group() -> None:
         return scope.cancelled_caught
 
     assert VirtualRun().run(main)
+
+
+def test_a_lock_that_was_handed_over_breaks_with_its_new_owner() -> None:
+    async def main() -> None:
+        lock = anyio.Lock()
+
+        async def leak() -> None:
+            await lock.acquire()
+
+        async def wait() -> None:
+            with pytest.raises(anyio.BrokenResourceError):
+                await lock.acquire()
+
+        async with anyio.create_task_group() as group:
+            await lock.acquire()
+            group.start_soon(leak)
+            await anyio.wait_all_tasks_blocked()
+            group.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            lock.release()
+
+    VirtualRun().run(main)

@@ -35,9 +35,6 @@ TEST_SECONDS = 30
 PROGRAMS = 300
 """How many random programs a mutant must survive to survive."""
 
-NAMED = 3
-"""How many of the tests that notice are named."""
-
 
 def _segments(source: str, function: str) -> Iterator[tuple[int, int]]:
     """Find a function by its qualified name; a property has two. Yields first and last line, from 0, the end excluded."""
@@ -78,10 +75,13 @@ def apply(mutant: Mutant, source: str) -> str:
 
 @contextmanager
 def broken_package(mutant: Mutant | None) -> Iterator[Path]:
-    """Make a copy of the package with a mistake in it; the compiled library, which is large, stays where it is."""
+    """Make a copy of the package with a mistake in it; the compiled library, which is large, stays where it is.
+
+    Bytecode is copied too: only the file with the mistake is compiled anew.
+    """
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory) / PACKAGE.name
-        shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "durable_core"))
+        shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("durable_core"))
         library = PACKAGE / "durable_core"
         if library.exists():
             (copy / "durable_core").symlink_to(library)
@@ -96,12 +96,11 @@ def run_tests(package: Path, tests: tuple[str, ...]) -> tuple[int, str]:
     environment = {
         **os.environ,
         "PYTHONPATH": str(package),
-        "PYTHONDONTWRITEBYTECODE": "1",
         "DURABLE_SEED": "1",
         "DURABLE_PROGRAMS": str(PROGRAMS),
         "DURABLE_SHRINK": "0",
     }
-    command = [sys.executable, "-m", "pytest", "-v", "-rfE", f"--maxfail={NAMED}", "--tb=line", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-v", "-rfE", "-x", "--tb=line", "-p", "no:cacheprovider"]
     command += [f"--timeout={TEST_SECONDS}", "--timeout-method=thread", *tests]
     try:
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=MOST_SECONDS, check=False)
@@ -113,9 +112,10 @@ def run_tests(package: Path, tests: tuple[str, ...]) -> tuple[int, str]:
 def noticed_by(output: str) -> list[str]:
     """Return the names of the tests that failed, or of the one that did not come back."""
     failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
-    if not failed:
-        started = re.findall(r"^(tests/\S+::.*?) *(?:$|(PASSED|SKIPPED|XFAIL)\b|\+)", output, re.MULTILINE)
-        failed = [f"{name} (hangs)" for name, outcome in started[-1:] if not outcome]
+    if not failed:  # the process was ended: the tests before tell
+        started = re.findall(r"^(tests/\S+::.*?) *(?:$|(PASSED|SKIPPED|XFAIL|FAILED|ERROR)\b|\++ Timeout)", output, re.MULTILINE)
+        failed = [name for name, outcome in started if outcome in ("FAILED", "ERROR")]
+        failed += [f"{name} (hangs)" for name, outcome in started[-1:] if not outcome]
     return list(dict.fromkeys(name.rpartition("/")[2] for name in failed))
 
 
