@@ -52,7 +52,8 @@ def test_enough_is_recorded() -> None:
 
 def record() -> None:
     """Write the file anew, from the first suitable seeds."""
-    records, seed = [], 0
+    records: list[Any] = []
+    seed = 0
     while len(records) < COUNT:
         seed += 1
         program = make(seed)
