@@ -203,7 +203,8 @@ STEPS = [
     Mutant("an endless step is not stopped", SCHEDULER, "Scheduler.run", "switches >= limit", "switches > 10**6"),
     Mutant("the budget is ignored", SCHEDULER, "Scheduler.run", "return False", "pass"),
     Mutant("a query may change the run", FORBIDDEN, "refuse_changes", "if scheduler is not None and scheduler.read_only:", "if False:"),
-    Mutant("primitives of another run are not refused", SYNC, "_check_owner", "if LOCAL.scheduler is not primitive._scheduler:", "if False:"),
+    Mutant("primitives of another run are not refused", SYNC, "_check_owner", "if LOCAL.scheduler is not primitive._scheduler:",
+           "if False:"),
     Mutant("exits stay in the workflow", SCHEDULER, "Scheduler._resume", "if self.raise_exits:", "if False:"),
     Mutant("foreign traps are taken for checkpoints", SCHEDULER, "Scheduler._resume", "error=poisoned(foreign_trap(trap, task.name))", ""),
 ]  # fmt: skip
