@@ -190,7 +190,7 @@ STEPS = [
     Mutant("async generators are the host's", HOSTS, "Step.__enter__", "sys.set_asyncgen_hooks(", "dict("),
     Mutant("async generators close in reverse", CLOSING, "close_generators", "_unfinished(scheduler.generators)",
            "reversed([*_unfinished(scheduler.generators)])"),
-    Mutant("async generators are not closed", SCHEDULER, "Scheduler.close", "stubborn += close_generators(self, janitor)", "pass"),
+    Mutant("async generators are not closed", SCHEDULER, "Scheduler.close", "stubborn += close_generators(self, janitor, exits)", "pass"),
     Mutant("steps nest", HOSTS, "Step.__enter__", "if LOCAL.scheduler is not None:", "if False:"),
     Mutant("eviction runs commands", CLOCK, "Clock._start", "if self._scheduler.closing:", "if False:"),
     Mutant("eviction cancels timers", CLOCK, "Clock.cancel", " and not self._scheduler.closing", ""),
