@@ -8,7 +8,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from durable_anyio._backend import Cancelled, Operation
+from durable_anyio._backend import Cancelled, Operation, Task, park
 
 from .recorder import Run
 
@@ -133,3 +133,85 @@ def test_a_root_cancellation_is_the_outcome() -> None:
     case.run.step()
     with pytest.raises(Cancelled, match="from outside"):
         case.task.outcome()
+
+
+def test_the_first_answer_counts_and_ends_the_asking() -> None:
+    asked: list[str] = []
+    run = Run()
+    result: Operation[str] = Operation(run.scheduler, name="result", on_cancel=lambda: asked.append("result"))
+    error: Operation[str] = Operation(run.scheduler, name="error", on_cancel=lambda: asked.append("error"))
+    result.set_result("first")
+    result.set_result("second")
+    result.set_error(ValueError("third"))
+    error.set_error(ValueError("first"))
+    error.set_error(KeyError("second"))
+    error.set_result("third")
+    result.request_cancel()
+    error.request_cancel()
+
+    async def main() -> None:
+        assert await result.wait() == "first"
+        with pytest.raises(ValueError, match="first"):
+            await error.wait()
+
+    task = run.spawn(main)
+    run.step()
+    task.outcome()
+    assert asked == []
+
+
+def test_two_cancelled_scopes_ask_once() -> None:
+    asked: list[str] = []
+    run = Run()
+    operation: Operation[str] = Operation(run.scheduler, name="op", on_cancel=lambda: asked.append("request"), mode="wait")
+    scopes: list[anyio.CancelScope] = []
+
+    async def main() -> str:
+        with anyio.CancelScope() as outer, anyio.CancelScope() as inner:
+            scopes.extend((outer, inner))
+            return await operation.wait()
+        return "cancelled"
+
+    task = run.spawn(main)
+    run.step()
+    scopes[1].cancel()
+    run.step()
+    scopes[0].cancel()
+    run.step()
+    operation.set_result("done after all")
+    run.step()
+    assert task.outcome() == "done after all"
+    assert asked == ["request"]
+
+
+def test_a_wait_that_goes_on_is_asked_to_end_only_once() -> None:
+    asked: list[str] = []
+    run = Run()
+    scopes: list[anyio.CancelScope] = []
+
+    def refuse(task: Task) -> bool:
+        asked.append("asked")
+        return False
+
+    async def main() -> None:
+        with anyio.CancelScope() as outer, anyio.CancelScope() as inner:
+            scopes.extend((outer, inner))
+            await park(refuse)
+
+    task = run.spawn(main)
+    run.step()
+    scopes[1].cancel()
+    scopes[1].shield = True
+    scopes[1].shield = False
+    scopes[0].cancel()
+    run.step()
+    assert asked == ["asked"]
+    assert not task.done
+
+
+def test_closing_asks_nobody_to_cancel() -> None:
+    case = Case("try")
+    case.run.scheduler.close()
+    case.cancel()
+    case.operation.request_cancel()
+    assert "request" not in case.log

@@ -178,3 +178,15 @@ def test_a_lock_that_was_handed_over_breaks_with_its_new_owner() -> None:
             lock.release()
 
     VirtualRun().run(main)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_cancelled_task_does_not_get_a_free_lock(fast: bool) -> None:
+    async def main() -> bool:
+        lock = anyio.Lock(fast_acquire=fast)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await lock.acquire()
+        return lock.locked()
+
+    assert not VirtualRun().run(main)

@@ -151,3 +151,58 @@ def test_the_clock_never_goes_back() -> None:
     run.scheduler.advance(3)
     run.scheduler.advance(2)
     assert run.scheduler.current_time == 3
+
+
+def test_changed_deadlines_get_their_timers_in_entry_order() -> None:
+    scopes: list[anyio.CancelScope] = []
+
+    async def main() -> None:
+        with anyio.CancelScope() as outer, anyio.CancelScope() as inner:
+            scopes.extend((outer, inner))
+            await anyio.sleep_forever()
+
+    run = Run()
+    run.spawn(main)
+    assert run.step() == []
+    scopes[1].deadline = 7
+    scopes[0].deadline = 8
+    assert run.step() == [("start", 1, 8.0), ("start", 2, 7.0)]
+
+
+def test_a_deadline_moved_into_the_past_and_back_does_nothing() -> None:
+    async def main() -> bool:
+        with anyio.CancelScope() as scope:
+            scope.deadline = -1
+            scope.deadline = math.inf
+            await checkpoint()
+        return scope.cancelled_caught
+
+    run = Run()
+    task = run.spawn(main)
+    run.step()
+    assert not task.outcome()
+
+
+def test_a_cancelled_scope_gives_its_timer_up_at_once() -> None:
+    async def main() -> None:
+        with anyio.move_on_after(5) as scope:
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(1)
+                scope.cancel()
+                await anyio.sleep(1)
+
+    run = Run()
+    run.spawn(main)
+    assert run.step() == [("start", 1, 1.0), ("start", 2, 5.0)]
+    assert run.fire(1) == [("cancel", 2, None), ("start", 3, 1.0)]
+
+
+def test_the_noise_of_a_difference_is_no_millisecond() -> None:
+    async def main() -> None:
+        await anyio.sleep(0.1)
+        await anyio.sleep_until(0.1 + 0.2)
+
+    run = Run()
+    run.spawn(main)
+    assert run.step() == [("start", 1, 0.1)]
+    assert run.fire(1) == [("start", 2, 0.2)]

@@ -21,10 +21,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import durable_anyio
+
 from .table import BACKEND, INSTANCE, MUTANTS, Mutant
 
 ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "src" / "durable_anyio"
+PACKAGE = Path(durable_anyio.__file__).parent
+"""The one that is installed: in the repository, or made from it."""
 
 MOST_SECONDS = 120
 """A mutant may loop for ever. The tests take a tenth of this without one."""
