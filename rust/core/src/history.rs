@@ -2,8 +2,10 @@
 //!
 //! A stretch ends with the `WorkflowTaskStarted` of a task that completed, or of the last task (the live one), or with the
 //! event that closed the workflow. Tasks that failed or timed out do not end one, because the code's state of then was thrown
-//! away; neither do heartbeats (a completed task without commands that was scheduled again at once), because the code was
-//! not run in between. What follows the last started task belongs to the last stretch.
+//! away. A heartbeat (a completed task without commands that was scheduled again at once, because a local activity ran on)
+//! is a stretch of its own, as it was live, although it has nothing for the code: merged with the stretch before it, it
+//! would show that stretch's activation a later time than it saw live. What follows the last started task belongs to the
+//! last stretch.
 
 use std::collections::VecDeque;
 use temporalio_protos::temporal::api::{
@@ -31,6 +33,11 @@ impl History {
         let end = end_of_next(&self.events)?;
         let stretch = self.events.drain(..=end).collect();
         Some((stretch, self.events.is_empty()))
+    }
+
+    /// The events of the stretch that comes next.
+    pub(crate) fn peek_next(&self) -> impl Iterator<Item = &HistoryEvent> {
+        self.events.iter().take(end_of_next(&self.events).map_or(0, |end| end + 1))
     }
 
     /// The first completed task among what is left.
@@ -62,12 +69,7 @@ fn end_of_next(events: &VecDeque<HistoryEvent>) -> Option<usize> {
                 | EventType::WorkflowExecutionTerminated
                 | EventType::WorkflowExecutionCanceled,
             ) => continue,
-            Some(EventType::WorkflowTaskCompleted) => match events.get(index + 2).map(HistoryEvent::event_type) {
-                Some(EventType::WorkflowTaskScheduled) if !saw_command => continue,
-                // Also when nothing follows: a heartbeat's next task is written together with the completion. (Cores that
-                // count the completion to this stretch show a longer history in the replay of an open run than live.)
-                _ => return Some(index),
-            },
+            Some(EventType::WorkflowTaskCompleted) => return Some(index),
             _ => {}
         }
         if saw_command || saw_start {
@@ -123,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn failed_tasks_and_heartbeats_do_not() {
+    fn failed_tasks_do_not_and_heartbeats_do() {
         let failed = [
             WorkflowExecutionStarted,
             WorkflowTaskScheduled,
@@ -143,7 +145,7 @@ mod tests {
             WorkflowTaskCompleted,
             WorkflowExecutionCompleted,
         ];
-        assert_eq!(stretches(&heartbeat), [(6, false), (2, true)]);
+        assert_eq!(stretches(&heartbeat), [(3, false), (3, false), (2, true)]);
     }
 
     #[test]

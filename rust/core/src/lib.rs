@@ -15,9 +15,12 @@ mod difference;
 mod fault;
 mod flags;
 mod history;
+mod local;
 mod machines;
+mod marker;
 mod report;
 mod run;
 mod workflow;
 
+pub use local::{LocalRequest, LocalResult, LocalStart};
 pub use run::{EvictionReason, Output, Run, RunOptions, RunStatistics};

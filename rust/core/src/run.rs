@@ -2,10 +2,11 @@
 
 use crate::{
     fault::{Fault, application_failure},
+    local::{LocalRequest, LocalResult},
     report,
     workflow::Workflow,
 };
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 use temporalio_protos::{
     coresdk::{
         workflow_activation::{
@@ -28,6 +29,9 @@ use temporalio_protos::{
 
 /// The id that the code sees for the query of a query task of the old kind, as in every core-based SDK.
 const OLD_QUERY_ID: &str = "legacy_query";
+
+/// The service's default, for histories that do not say.
+const DEFAULT_TASK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a run needs to know of its worker; constant for the run's life in the cache.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +60,12 @@ pub enum Output {
     Fail(Box<RespondWorkflowTaskFailedRequest>),
     /// Send this to the service: the answer to a query task of the old kind. Nothing is to be called with the answer.
     AnswerQuery(Box<RespondQueryTaskCompletedRequest>),
+    /// Do this with a local activity of the run.
+    Local(LocalRequest),
+    /// Nothing is to be said to the service while local activities run, but before the task times out (`task_timeout` from
+    /// when it was handed out): then call [`Run::handle_heartbeat_due`]. When commands wait to be sent, the sooner the better,
+    /// because other things wait for them. Given again when that changes.
+    AwaitLocal { task_timeout: Duration, has_commands: bool },
     /// The task's history does not continue what is cached: fetch it from event 1 and call [`Run::handle_history`]. A
     /// driver that cannot fetch it calls [`Run::handle_evict`].
     NeedHistory,
@@ -99,6 +109,12 @@ struct Task {
     queries: Vec<QueryWorkflow>,
     /// A query task of the old kind: answered by itself, never completed.
     is_old_query: bool,
+    /// The last answer of the code said so.
+    versioning_behavior: i32,
+    /// The service is to be told that the task is still worked on, at the next occasion.
+    is_heartbeat_due: bool,
+    /// What the driver was last told about waiting for local activities: whether commands wait too.
+    told_waiting: Option<bool>,
 }
 
 /// A task that failed because the code differs from its history, until the code's side has said where: the failure in its
@@ -282,6 +298,37 @@ impl Run {
         self.advance();
     }
 
+    /// A local activity has ended, or its next attempt is far away. One that nobody waits for is ignored.
+    pub fn handle_local_result(&mut self, result: LocalResult) {
+        let Some(workflow) = &mut self.workflow else { return };
+        if self.is_broken {
+            return;
+        }
+        // Between two tasks, and while the code is busy, a replay could not tell it in the same place.
+        workflow.defer_local_result(result);
+        if self.open == Open::Nothing && self.task.as_ref().is_some_and(|task| !task.is_old_query) {
+            self.apply(Vec::new(), Vec::new());
+        }
+    }
+
+    /// The open task would time out soon. It is completed as it is, and goes on in a new one, if local activities still run.
+    pub fn handle_heartbeat_due(&mut self) {
+        if !self.workflow.as_ref().is_some_and(Workflow::has_local_work) {
+            return;
+        }
+        let Some(task) = self.task.as_mut().filter(|task| !task.is_old_query) else { return };
+        task.is_heartbeat_due = true;
+        if self.open == Open::Nothing {
+            self.respond(Vec::new());
+        }
+    }
+
+    /// True while local activities of this run are at work: to forget it would mean to do them again.
+    #[must_use]
+    pub fn has_running_locals(&self) -> bool {
+        !self.is_broken && self.workflow.as_ref().is_some_and(Workflow::has_running_locals)
+    }
+
     /// The next thing the run wants, or none.
     pub fn poll(&mut self) -> Option<Output> {
         self.outputs.pop_front()
@@ -309,18 +356,28 @@ impl Run {
         let mut queries: Vec<QueryWorkflow> = task.queries.into_iter().map(|(id, query)| query_to_job(id, query)).collect();
         queries.sort_by(|a, b| a.query_id.cmp(&b.query_id));
         queries.extend(task.query.map(|query| query_to_job(OLD_QUERY_ID.to_owned(), query)));
-        self.task = Some(Task { token: task.task_token, queries, is_old_query });
+        self.task = Some(Task {
+            token: task.task_token,
+            queries,
+            is_old_query,
+            versioning_behavior: 0,
+            is_heartbeat_due: false,
+            told_waiting: None,
+        });
         let workflow_id = task.workflow_execution.map(|execution| execution.workflow_id).unwrap_or_default();
         let workflow =
             self.workflow.get_or_insert_with(|| Workflow::new(self.run_id.clone(), workflow_id, self.options.task_queue.clone()));
         if let Err(fault) = workflow.handle_history(events, task.previous_started_event_id) {
             return self.fail(&fault);
         }
+        if !is_old_query && !workflow.replaying {
+            workflow.apply_deferred();
+        }
         if workflow.has_jobs() {
             return self.advance();
         }
         // Nothing for the code to do: as if it had been asked and had answered with no commands.
-        self.apply(Vec::new(), Vec::new(), 0);
+        self.apply(Vec::new(), Vec::new());
     }
 
     /// Gives out what is due, if nothing is open.
@@ -328,6 +385,7 @@ impl Run {
         if self.open != Open::Nothing || self.is_evicted {
             return;
         }
+        self.push_local_requests();
         if let (false, Some(task), Some(workflow)) = (self.is_broken, &mut self.task, &mut self.workflow) {
             if workflow.has_jobs() {
                 let activation = workflow.take_activation();
@@ -379,25 +437,34 @@ impl Run {
         if let Some(workflow) = &mut self.workflow {
             workflow.add_lang_flags(&success.used_internal_flags);
         }
-        self.apply(commands, answers, success.versioning_behavior);
+        if let Some(task) = &mut self.task {
+            task.versioning_behavior = success.versioning_behavior;
+        }
+        self.apply(commands, answers);
     }
 
-    fn apply(&mut self, commands: Vec<WorkflowCommand>, answers: Vec<QueryResult>, versioning_behavior: i32) {
+    fn apply(&mut self, commands: Vec<WorkflowCommand>, answers: Vec<QueryResult>) {
         if !answers.is_empty() && !commands.is_empty() {
             return self.fail(&Fault::Fatal("the code gave commands while it answered queries".to_owned()));
         }
         let Some(workflow) = &mut self.workflow else { return self.advance() };
         if answers.is_empty() {
-            let applied = workflow.handle_commands(commands).and_then(|()| workflow.apply_until_jobs());
+            let applied = workflow.handle_commands(commands).and_then(|()| {
+                if self.task.as_ref().is_some_and(|task| !task.is_old_query) {
+                    workflow.apply_deferred();
+                }
+                workflow.apply_until_jobs()
+            });
             if let Err(fault) = applied {
                 return self.fail(&fault);
             }
         }
-        self.respond(answers, versioning_behavior);
+        self.push_local_requests();
+        self.respond(answers);
     }
 
     /// Ends the task if nothing more is to be done for it.
-    fn respond(&mut self, mut answers: Vec<QueryResult>, versioning_behavior: i32) {
+    fn respond(&mut self, mut answers: Vec<QueryResult>) {
         let (Some(workflow), Some(task)) = (&mut self.workflow, &mut self.task) else { return self.advance() };
         if answers.is_empty() && (workflow.has_jobs() || !task.queries.is_empty()) {
             return self.advance();
@@ -416,11 +483,43 @@ impl Run {
             self.task = None;
             return self.advance();
         }
+        let has_local_work = workflow.has_local_work();
+        if has_local_work && answers.is_empty() && !task.is_heartbeat_due {
+            return self.await_local();
+        }
         let token = std::mem::take(&mut task.token);
         let (commands, metadata) = (workflow.take_commands(), workflow.take_metadata());
-        let request = report::completed(&self.options, token, commands, answers, metadata, versioning_behavior);
+        let mut request = report::completed(&self.options, token, commands, answers, metadata, task.versioning_behavior);
+        if has_local_work {
+            // The outcomes that are still to come need a task to be told in, and it must come here, where they are.
+            request.force_create_new_workflow_task = true;
+            request.return_new_workflow_task = true;
+        }
         self.open = Open::Answer;
         self.outputs.push_back(Output::Complete(Box::new(request)));
+    }
+
+    // ---- local activities ----
+
+    fn push_local_requests(&mut self) {
+        let Some(workflow) = &mut self.workflow else { return };
+        for request in workflow.take_local_requests() {
+            // A replay runs nothing: what has no marker has no outcome.
+            if !self.options.replay_only {
+                self.outputs.push_back(Output::Local(request));
+            }
+        }
+    }
+
+    fn await_local(&mut self) {
+        let (Some(workflow), Some(task)) = (&self.workflow, &mut self.task) else { return };
+        let has_commands = workflow.has_unsent_commands();
+        if task.told_waiting != Some(has_commands) {
+            task.told_waiting = Some(has_commands);
+            let task_timeout = workflow.task_timeout.and_then(|timeout| Duration::try_from(timeout).ok()).unwrap_or_default();
+            let task_timeout = if task_timeout.is_zero() { DEFAULT_TASK_TIMEOUT } else { task_timeout };
+            self.outputs.push_back(Output::AwaitLocal { task_timeout, has_commands });
+        }
     }
 
     // ---- what goes wrong ----

@@ -5,6 +5,8 @@
 //! the events after a completed workflow task must be those of the queued commands, one by one and in order, which is how
 //! code that does something else than it did is found out.
 
+mod local;
+
 use crate::{
     difference::{Difference, command_text, recorded_command},
     fault::Fault,
@@ -12,7 +14,8 @@ use crate::{
     history::History,
     machines::{Activity, Effect, Ending, Machine, Timer, WorkflowTask},
 };
-use prost_wkt_types::Timestamp;
+use local::LocalWork;
+use prost_wkt_types::{Duration, Timestamp};
 use siphasher::sip::SipHasher13;
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -47,6 +50,7 @@ type Key = usize;
 enum Subject {
     Timer(u32),
     Activity(u32),
+    LocalActivity(u32),
 }
 
 /// What a command carries besides its attributes.
@@ -79,6 +83,9 @@ struct Inherited {
 pub(crate) struct Workflow {
     run_id: String,
     workflow_id: String,
+    workflow_type: String,
+    /// How long the service waits for the answer to a workflow task.
+    pub(crate) task_timeout: Option<Duration>,
     task_queue: String,
     history: History,
     pub(crate) replaying: bool,
@@ -104,6 +111,7 @@ pub(crate) struct Workflow {
     /// Which of them is being taken; 0 outside `handle_commands`.
     command: u32,
     jobs: Vec<Job>,
+    local: LocalWork,
     inherited: Inherited,
 }
 
@@ -116,6 +124,11 @@ impl Workflow {
     pub(crate) fn handle_history(&mut self, events: Vec<HistoryEvent>, previous_started_id: i64) -> Result<(), Fault> {
         self.history = History::new(events, previous_started_id);
         self.replaying = previous_started_id > 0;
+        self.look_ahead()?;
+        if !self.jobs.is_empty() {
+            // A query replayed the run up to here; since then the history got the markers of what the code waits for.
+            return Ok(());
+        }
         self.apply_next()?;
         if self.jobs.is_empty() {
             self.apply_next()?;
@@ -125,6 +138,7 @@ impl Workflow {
 
     /// Goes on through a history that is being replayed, up to the next stretch that the code must hear of.
     pub(crate) fn apply_until_jobs(&mut self) -> Result<(), Fault> {
+        self.apply_known();
         while self.jobs.is_empty() {
             if self.apply_next()? == 0 || !self.replaying {
                 break;
@@ -141,6 +155,9 @@ impl Workflow {
     pub(crate) fn take_activation(&mut self) -> WorkflowActivation {
         let mut jobs = std::mem::take(&mut self.jobs);
         jobs.sort_by_key(job_rank);
+        if !jobs.is_empty() {
+            self.local.count_activation();
+        }
         WorkflowActivation {
             run_id: self.run_id.clone(),
             timestamp: self.time,
@@ -176,6 +193,12 @@ impl Workflow {
         commands
     }
 
+    /// True when a command other than a marker waits to be sent: something else is to begin with it.
+    pub(crate) fn has_unsent_commands(&self) -> bool {
+        let waits = |queued: &Queued| queued.attributes.is_some() && !self.machines[queued.machine].is_withdrawn();
+        self.queue.iter().any(|queued| queued.kind != CommandType::RecordMarker && waits(queued))
+    }
+
     pub(crate) fn take_metadata(&mut self) -> WorkflowTaskCompletedMetadata {
         self.flags.take_metadata()
     }
@@ -209,6 +232,7 @@ impl Workflow {
         if last.event_type() == EventType::WorkflowTaskStarted {
             self.next_started_id = last.event_id;
         }
+        self.local.begin_task();
         self.collect_flags(&events);
         let count = events.len();
         let mut answers_due = false;
@@ -232,6 +256,7 @@ impl Workflow {
         if answers_due {
             self.check_all_answered("its end", 0)?;
         }
+        self.look_ahead()?;
         Ok(count)
     }
 
@@ -317,6 +342,9 @@ impl Workflow {
 
     /// An event that a command of the code made: the next command in the queue must be that one.
     fn apply_command_event(&mut self, event: HistoryEvent, is_last: bool) -> Result<(), Fault> {
+        if self.apply_foreseen_marker(&event, self.checks_ids(is_last))? {
+            return Ok(());
+        }
         let event_id = event.event_id;
         let event_name = event.event_type().as_str_name();
         let Some(expected) = command_of_event(event.event_type()) else {
@@ -382,6 +410,8 @@ impl Workflow {
 
     fn apply_start(&mut self, attributes: WorkflowExecutionStartedEventAttributes, time: Option<Timestamp>) {
         self.move_time(time);
+        self.workflow_type = attributes.workflow_type.as_ref().map(|kind| kind.name.clone()).unwrap_or_default();
+        self.task_timeout = attributes.workflow_task_timeout;
         self.inherited = Inherited {
             memo: attributes.memo.clone(),
             retry_policy: attributes.retry_policy.clone(),
@@ -393,10 +423,14 @@ impl Workflow {
     }
 
     fn move_machine(&mut self, key: Key, event: HistoryEvent, is_last: bool) -> Result<(), Fault> {
-        let check_ids = is_last || self.flags.core_was_used(CHECK_IDS_AND_TYPES);
+        let check_ids = self.checks_ids(is_last);
         let effects = self.machines[key].handle_event(event, check_ids)?;
         self.handle_effects(key, effects, Annotations::default());
         Ok(())
+    }
+
+    fn checks_ids(&self, is_last: bool) -> bool {
+        is_last || self.flags.core_was_used(CHECK_IDS_AND_TYPES)
     }
 
     fn handle_effects(&mut self, key: Key, effects: Vec<Effect>, annotations: Annotations) {
@@ -407,7 +441,11 @@ impl Workflow {
                 Effect::TaskStarted { started_id, time } => {
                     self.started_id = started_id;
                     self.move_time(time);
+                    if !self.replaying {
+                        self.start_awaiting_locals();
+                    }
                 }
+                Effect::Time(time) => self.move_time(time),
                 Effect::NewSeed { run_id } => {
                     let randomness_seed = seed_of(&run_id);
                     self.jobs.push(Job::UpdateRandomSeed(UpdateRandomSeed { randomness_seed }));
@@ -471,6 +509,8 @@ impl Workflow {
                 }
                 self.add_subject(subject, machine, attributes, annotations)?;
             }
+            Some(LangCommand::ScheduleLocalActivity(command)) => self.schedule_local(command, annotations)?,
+            Some(LangCommand::RequestCancelLocalActivity(command)) => self.cancel_local(command.seq)?,
             Some(LangCommand::CancelTimer(command)) => self.cancel(Subject::Timer(command.seq), annotations)?,
             Some(LangCommand::RequestCancelActivity(command)) => self.cancel(Subject::Activity(command.seq), annotations)?,
             Some(LangCommand::CompleteWorkflowExecution(command)) => {
@@ -513,7 +553,7 @@ impl Workflow {
         let effects = match &mut self.machines[key] {
             Machine::Timer(timer) => timer.cancel(),
             Machine::Activity(activity) => activity.cancel(),
-            Machine::Ending(_) | Machine::WorkflowTask(_) => Vec::new(),
+            Machine::LocalActivity(_) | Machine::Ending(_) | Machine::WorkflowTask(_) => Vec::new(),
         };
         self.handle_effects(key, effects, annotations);
         Ok(())
@@ -523,6 +563,7 @@ impl Workflow {
         let key = self.add_machine(Machine::Ending(ending));
         self.push_command(attributes, key, annotations);
         self.is_finished = true;
+        self.local.finish();
     }
 
     fn continue_as_new(&self, mut command: ContinueAsNewWorkflowExecution) -> CommandAttributes {
@@ -586,6 +627,7 @@ fn command_of_event(event: EventType) -> Option<CommandType> {
         EventType::TimerCanceled => CommandType::CancelTimer,
         EventType::ActivityTaskScheduled => CommandType::ScheduleActivityTask,
         EventType::ActivityTaskCancelRequested => CommandType::RequestCancelActivityTask,
+        EventType::MarkerRecorded => CommandType::RecordMarker,
         EventType::WorkflowExecutionCompleted => CommandType::CompleteWorkflowExecution,
         EventType::WorkflowExecutionFailed => CommandType::FailWorkflowExecution,
         EventType::WorkflowExecutionCanceled => CommandType::CancelWorkflowExecution,

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use durable_core::LocalStart;
+use prost_wkt_types::Timestamp;
 use temporalio_protos::{
     coresdk::activity_task::{ActivityCancelReason, ActivityCancellationDetails, ActivityTask, Cancel, Start, activity_task::Variant},
     temporal::api::{
-        common::v1::Payloads,
+        common::v1::{Payloads, Priority, WorkflowExecution},
         failure::v1::{ApplicationFailureInfo, Failure, failure::FailureInfo},
         workflowservice::v1::PollActivityTaskQueueResponse,
     },
@@ -34,6 +36,48 @@ pub(crate) fn start_task(task: PollActivityTaskQueueResponse) -> ActivityTask {
         run_id: task.activity_run_id,
     };
     ActivityTask { task_token: task.task_token, variant: Some(Variant::Start(start)) }
+}
+
+/// The task of a local activity's attempt; `elapsed` is the time since it was requested.
+pub(crate) fn local_start_task(
+    task_token: Vec<u8>,
+    start: &LocalStart,
+    run_id: &str,
+    namespace: &str,
+    attempt: u32,
+    elapsed: Duration,
+) -> ActivityTask {
+    let LocalStart { command, workflow_id, workflow_type, now } = start;
+    let attempt_time = now.map(|now| later(now, elapsed));
+    let start = Start {
+        workflow_namespace: namespace.to_owned(),
+        workflow_type: workflow_type.clone(),
+        workflow_execution: Some(WorkflowExecution { workflow_id: workflow_id.clone(), run_id: run_id.to_owned() }),
+        activity_id: command.activity_id.clone(),
+        activity_type: command.activity_type.clone(),
+        header_fields: command.headers.clone(),
+        input: command.arguments.clone(),
+        heartbeat_details: Vec::new(),
+        scheduled_time: command.original_schedule_time,
+        current_attempt_scheduled_time: attempt_time,
+        started_time: attempt_time,
+        attempt,
+        schedule_to_close_timeout: command.schedule_to_close_timeout,
+        start_to_close_timeout: command.start_to_close_timeout.or(command.schedule_to_close_timeout),
+        heartbeat_timeout: None,
+        retry_policy: command.retry_policy.clone(),
+        priority: Some(Priority::default()),
+        is_local: true,
+        run_id: String::new(),
+    };
+    ActivityTask { task_token, variant: Some(Variant::Start(start)) }
+}
+
+fn later(time: Timestamp, by: Duration) -> Timestamp {
+    const BILLION: i64 = 1_000_000_000;
+    let nanos = i64::from(time.nanos) + i64::from(by.subsec_nanos());
+    let seconds = time.seconds.saturating_add(i64::try_from(by.as_secs()).unwrap_or(i64::MAX)).saturating_add(nanos / BILLION);
+    Timestamp { seconds, nanos: i32::try_from(nanos % BILLION).unwrap_or_default() }
 }
 
 pub(crate) fn cancel_task(task_token: Vec<u8>, reason: ActivityCancelReason) -> ActivityTask {

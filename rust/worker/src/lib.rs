@@ -2,7 +2,7 @@
 //! results.
 //!
 //! A [`Worker`] is a handful of tokio tasks: pollers (`poller`), one actor that owns every cached run (`workflows`), one
-//! that owns every open activity (`activities`). Whoever runs the user's code takes items from a [`Sink`] and answers
+//! that owns every open activity (`activities`), one that runs local activities (`locals`). Whoever runs the user's code takes items from a [`Sink`] and answers
 //! with the worker's methods, none of which waits. The channels between the parts are unbounded on purpose: what can be
 //! in them is bounded by the slots that a poller takes before it polls.
 
@@ -10,10 +10,13 @@ mod activities;
 mod activity_task;
 mod heartbeat;
 mod history;
+mod local_token;
+mod locals;
 mod machine;
 mod options;
 mod poller;
 mod report;
+mod retry;
 mod shared;
 mod worker;
 mod workflows;

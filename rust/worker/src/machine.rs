@@ -1,6 +1,6 @@
 //! What the actor asks of a run's state machines: a trait, so that its tests can script a run without any workflow code.
 
-use durable_core::{EvictionReason, Output, Run, RunOptions, RunStatistics};
+use durable_core::{EvictionReason, LocalResult, Output, Run, RunOptions, RunStatistics};
 use temporalio_protos::{
     coresdk::workflow_completion::WorkflowActivationCompletion,
     temporal::api::{history::v1::HistoryEvent, workflowservice::v1::PollWorkflowTaskQueueResponse},
@@ -15,6 +15,9 @@ pub(crate) trait Machine: Send + 'static {
     fn handle_completed(&mut self, reset_to_event_id: i64);
     fn handle_refused(&mut self, message: &str);
     fn handle_evict(&mut self, reason: EvictionReason, message: &str);
+    fn handle_local_result(&mut self, result: LocalResult);
+    fn handle_heartbeat_due(&mut self);
+    fn has_running_locals(&self) -> bool;
     fn poll(&mut self) -> Option<Output>;
     fn is_idle(&self) -> bool;
     fn statistics(&self) -> RunStatistics;
@@ -41,6 +44,15 @@ impl Machine for Run {
     }
     fn handle_evict(&mut self, reason: EvictionReason, message: &str) {
         Run::handle_evict(self, reason, message);
+    }
+    fn handle_local_result(&mut self, result: LocalResult) {
+        Run::handle_local_result(self, result);
+    }
+    fn handle_heartbeat_due(&mut self) {
+        Run::handle_heartbeat_due(self);
+    }
+    fn has_running_locals(&self) -> bool {
+        Run::has_running_locals(self)
     }
     fn poll(&mut self) -> Option<Output> {
         Run::poll(self)

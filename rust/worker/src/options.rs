@@ -14,6 +14,8 @@ pub struct WorkerOptions {
     /// At least 1; with a cache at least 2, one for each of the two queues that are then polled.
     pub max_concurrent_workflow_tasks: usize,
     pub max_concurrent_activities: usize,
+    /// Attempts of local activities at a time; others wait.
+    pub max_concurrent_local_activities: usize,
     pub workflow_task_pollers: usize,
     pub activity_task_pollers: usize,
     pub polls_workflows: bool,
@@ -36,6 +38,7 @@ impl Default for WorkerOptions {
             max_cached_workflows: 1_000,
             max_concurrent_workflow_tasks: 100,
             max_concurrent_activities: 100,
+            max_concurrent_local_activities: 100,
             workflow_task_pollers: 5,
             activity_task_pollers: 5,
             polls_workflows: true,

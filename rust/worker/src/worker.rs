@@ -27,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Sink, WorkerOptions,
     activities::{self, Activities},
+    local_token::is_local_token,
+    locals::{self, Locals},
     machine::Machine,
     poller::{Link, Slot, Slots, run_poller},
     shared::{Shared, WARNING},
@@ -43,8 +45,10 @@ pub struct Worker {
     shared: Arc<Shared>,
     workflows: mpsc::UnboundedSender<workflows::Input>,
     activities: mpsc::UnboundedSender<activities::Input>,
+    locals: mpsc::UnboundedSender<locals::Input>,
     workflows_done: CancellationToken,
     activities_done: CancellationToken,
+    locals_done: CancellationToken,
     pollers: Mutex<Vec<JoinHandle<()>>>,
     sticky_queue: String,
     is_stopping: AtomicBool,
@@ -68,11 +72,16 @@ impl Worker {
         let activities_done = CancellationToken::new();
         tokio::spawn(Activities::new(shared.clone(), activity_inputs.clone(), activities_done.clone()).run(inputs));
         let (workflow_inputs, inputs) = mpsc::unbounded_channel();
+        let (local_inputs, locals_receiver) = mpsc::unbounded_channel();
+        let locals_done = CancellationToken::new();
+        let locals = Locals::new(shared.clone(), local_inputs.clone(), workflow_inputs.clone(), locals_done.clone());
+        tokio::spawn(locals.run(locals_receiver));
         let workflows_done = CancellationToken::new();
         let actor = Workflows::<M>::new(
             shared.clone(),
             workflow_inputs.clone(),
             activity_inputs.clone(),
+            local_inputs.clone(),
             sticky_queue.clone(),
             workflows_done.clone(),
         );
@@ -81,8 +90,10 @@ impl Worker {
             shared,
             workflows: workflow_inputs,
             activities: activity_inputs,
+            locals: local_inputs,
             workflows_done,
             activities_done,
+            locals_done,
             pollers: Mutex::new(Vec::new()),
             sticky_queue,
             is_stopping: AtomicBool::new(false),
@@ -100,11 +111,19 @@ impl Worker {
 
     /// The outcome of an activity. Never waits.
     pub fn complete_activity(&self, completion: ActivityTaskCompletion) {
-        let _ = self.activities.send(activities::Input::Completion(Box::new(completion)));
+        if is_local_token(&completion.task_token) {
+            let _ = self.locals.send(locals::Input::Completion(Box::new(completion)));
+        } else {
+            let _ = self.activities.send(activities::Input::Completion(Box::new(completion)));
+        }
     }
 
-    /// An activity's sign of life. Never waits; sent to the service no more often than the throttle interval.
+    /// An activity's sign of life. Never waits; sent to the service no more often than the throttle interval. A local
+    /// activity's says nothing: the service does not know of it.
     pub fn heartbeat(&self, heartbeat: ActivityHeartbeat) {
+        if is_local_token(&heartbeat.task_token) {
+            return;
+        }
         let _ = self.activities.send(activities::Input::Heartbeat(heartbeat));
     }
 
@@ -122,13 +141,20 @@ impl Worker {
             for poller in pollers {
                 let _ = poller.await;
             }
-            let _ = self.workflows.send(workflows::Input::Stop);
+            let _ = self.workflows.send(workflows::Input::Stop(graceful));
             let _ = self.activities.send(activities::Input::Stop(graceful));
-            futures_util::join!(self.announce_shutdown(), self.workflows_done.cancelled(), self.activities_done.cancelled());
+            let _ = self.locals.send(locals::Input::Stop(graceful));
+            futures_util::join!(
+                self.announce_shutdown(),
+                self.workflows_done.cancelled(),
+                self.activities_done.cancelled(),
+                self.locals_done.cancelled()
+            );
         };
         if timeout(graceful.saturating_add(STOP_MARGIN), orderly).await.is_err() {
             let workflows = if self.workflows_done.is_cancelled() { "" } else { " workflow runs are not evicted;" };
-            let activities = if self.activities_done.is_cancelled() { "" } else { " activities have not ended;" };
+            let ended = self.activities_done.is_cancelled() && self.locals_done.is_cancelled();
+            let activities = if ended { "" } else { " activities have not ended;" };
             self.shared.event(WARNING, format!("the worker was stopped with work open:{workflows}{activities} it was given up"));
         }
         self.shared.abort.cancel();

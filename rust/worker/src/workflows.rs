@@ -7,10 +7,11 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use durable_client::{Code, Rpc, Status};
-use durable_core::{EvictionReason, Output, RunOptions};
+use durable_core::{EvictionReason, LocalRequest, LocalResult, Output, RunOptions};
 use temporalio_protos::{
     coresdk::workflow_completion::WorkflowActivationCompletion,
     temporal::api::{
@@ -24,12 +25,17 @@ use temporalio_protos::{
         },
     },
 };
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    task::AbortHandle,
+    time::{Instant, sleep, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     activities,
     history::{fetch_history, fetch_rest},
+    locals,
     machine::Machine,
     poller::Slot,
     report::{is_too_large, report},
@@ -52,10 +58,30 @@ pub(crate) enum Input {
         run_id: String,
         answer: Result<Box<RespondWorkflowTaskCompletedResponse>, Status>,
     },
+    LocalResult {
+        run_id: String,
+        result: Box<LocalResult>,
+    },
+    /// A local activity of the run was cut off by the worker's end.
+    LocalLost {
+        run_id: String,
+    },
+    /// The run's task, the one of this number, has waited long enough for local activities.
+    HeartbeatDue {
+        run_id: String,
+        task: u64,
+    },
     /// A report whose answer changes nothing has ended.
     Reported,
-    Stop,
+    /// Runs may wait for local activities for so long.
+    Stop(Duration),
+    GraceOver,
 }
+
+/// Part of the workflow task's timeout that passes before the service is told that the task is still worked on.
+const HEARTBEAT_SHARE: f64 = 0.8;
+/// How long commands may wait beside a local activity: what they start should not wait for its end.
+const COMMANDS_WAIT: Duration = Duration::from_millis(100);
 
 struct Entry<M> {
     run: M,
@@ -67,12 +93,19 @@ struct Entry<M> {
     /// The run has no future: it is evicted as soon as it is idle.
     is_closed: bool,
     is_evicting: bool,
+    /// The number of the task that was begun last, and when that was.
+    task: u64,
+    task_begun: Instant,
+    heartbeat: Option<AbortHandle>,
+    /// The worker stops and has cut off a local activity: the run goes on elsewhere.
+    is_given_away: bool,
 }
 
 pub(crate) struct Workflows<M> {
     shared: Arc<Shared>,
     inputs: mpsc::UnboundedSender<Input>,
     activities: mpsc::UnboundedSender<activities::Input>,
+    locals: mpsc::UnboundedSender<locals::Input>,
     run_options: RunOptions,
     entries: HashMap<String, Entry<M>>,
     /// Idle runs by when they became so: the first is the least recently used.
@@ -82,6 +115,7 @@ pub(crate) struct Workflows<M> {
     /// Spawned calls whose input is still to come.
     spawned: usize,
     is_stopping: bool,
+    is_grace_over: bool,
     done: CancellationToken,
 }
 
@@ -90,6 +124,7 @@ impl<M: Machine> Workflows<M> {
         shared: Arc<Shared>,
         inputs: mpsc::UnboundedSender<Input>,
         activities: mpsc::UnboundedSender<activities::Input>,
+        locals: mpsc::UnboundedSender<locals::Input>,
         sticky_task_queue: String,
         done: CancellationToken,
     ) -> Workflows<M> {
@@ -107,6 +142,7 @@ impl<M: Machine> Workflows<M> {
             shared,
             inputs,
             activities,
+            locals,
             run_options,
             entries: HashMap::new(),
             idle: BTreeMap::new(),
@@ -114,6 +150,7 @@ impl<M: Machine> Workflows<M> {
             evicting: 0,
             spawned: 0,
             is_stopping: false,
+            is_grace_over: false,
             done,
         }
     }
@@ -147,10 +184,28 @@ impl<M: Machine> Workflows<M> {
             Input::Completion(completion) => self.handle_completion(*completion),
             Input::History { run_id, events } => self.handle_history(&run_id, events),
             Input::Completed { run_id, answer } => self.handle_completed(&run_id, answer),
+            Input::LocalResult { run_id, result } => {
+                if let Some(entry) = self.entries.get_mut(&run_id) {
+                    entry.run.handle_local_result(*result);
+                    self.drive(&run_id);
+                    self.unpin(&run_id);
+                }
+            }
+            Input::LocalLost { run_id } => self.give_away(&run_id),
+            Input::HeartbeatDue { run_id, task } => {
+                if self.entries.get(&run_id).is_some_and(|entry| entry.task == task) {
+                    self.heartbeat(&run_id);
+                }
+            }
             Input::Reported => self.spawned -= 1,
-            Input::Stop => {
-                self.is_stopping = true;
-                self.trim();
+            Input::Stop(grace) => self.stop(grace),
+            Input::GraceOver => {
+                self.is_grace_over = true;
+                let mut runs: Vec<String> = self.entries.keys().cloned().collect();
+                runs.sort_unstable();
+                for run_id in runs {
+                    self.give_away(&run_id);
+                }
             }
         }
     }
@@ -179,8 +234,19 @@ impl<M: Machine> Workflows<M> {
         let run_id = execution.run_id.clone();
         if !self.entries.contains_key(&run_id) {
             let run = M::new(run_id.clone(), self.run_options.clone());
-            let entry =
-                Entry { run, execution, slot: None, waiting: VecDeque::new(), idle_since: None, is_closed: false, is_evicting: false };
+            let entry = Entry {
+                run,
+                execution,
+                slot: None,
+                waiting: VecDeque::new(),
+                idle_since: None,
+                is_closed: false,
+                is_evicting: false,
+                task: 0,
+                task_begun: Instant::now(),
+                heartbeat: None,
+                is_given_away: false,
+            };
             self.entries.insert(run_id.clone(), entry);
             self.begin(&run_id, task, slot);
             self.trim();
@@ -205,6 +271,8 @@ impl<M: Machine> Workflows<M> {
             self.idle.remove(&tick);
         }
         entry.slot = slot;
+        entry.task += 1;
+        entry.task_begun = Instant::now();
         entry.is_closed |= task.query.is_some() && task.history.iter().flat_map(|history| &history.events).any(closes);
         entry.run.handle_task(*task);
         self.drive(run_id);
@@ -218,6 +286,8 @@ impl<M: Machine> Workflows<M> {
                 Output::Complete(request) => self.complete(run_id, request),
                 Output::Fail(request) => self.fail(run_id, request),
                 Output::AnswerQuery(request) => self.answer_query(run_id, *request),
+                Output::Local(request) => self.request_local(run_id, request),
+                Output::AwaitLocal { task_timeout, has_commands } => self.await_local(run_id, task_timeout, has_commands),
                 Output::NeedHistory => self.need_history(run_id),
                 Output::Evicted => {
                     self.forget(run_id);
@@ -245,8 +315,17 @@ impl<M: Machine> Workflows<M> {
         }
         self.ticks += 1;
         entry.idle_since = Some(self.ticks);
-        self.idle.insert(self.ticks, run_id.to_owned());
-        self.trim();
+        self.unpin(run_id);
+    }
+
+    /// Lets an idle run be evicted, unless local activities of it are at work: to forget it would mean to do them again.
+    fn unpin(&mut self, run_id: &str) {
+        let Some(entry) = self.entries.get(run_id).filter(|entry| !entry.is_evicting) else { return };
+        let Some(tick) = entry.idle_since else { return };
+        if !entry.run.has_running_locals() || self.is_grace_over || entry.is_given_away {
+            self.idle.insert(tick, run_id.to_owned());
+            self.trim();
+        }
     }
 
     /// Evicts the least recently used idle runs until the cache is within its limit; all of them when stopping.
@@ -288,6 +367,10 @@ impl<M: Machine> Workflows<M> {
             self.idle.remove(&tick);
         }
         self.evicting -= usize::from(entry.is_evicting);
+        if let Some(heartbeat) = entry.heartbeat {
+            heartbeat.abort();
+        }
+        let _ = self.locals.send(locals::Input::Forget { run_id: run_id.to_owned() });
         drop(entry.slot);
         for (task, slot) in entry.waiting {
             self.accept(task, slot);
@@ -307,7 +390,9 @@ impl<M: Machine> Workflows<M> {
     fn complete(&mut self, run_id: &str, mut request: Box<RespondWorkflowTaskCompletedRequest>) {
         let Some(entry) = self.entries.get_mut(run_id) else { return };
         entry.is_closed |= request.commands.iter().any(|command| ends_run(command.command_type()));
-        if self.is_stopping {
+        // While the grace lasts, a run that waits for a local activity stays here, where its outcome will be.
+        let stays = request.force_create_new_workflow_task && !self.is_grace_over && !entry.is_given_away;
+        if self.is_stopping && !stays {
             request.return_new_workflow_task = false;
             request.sticky_attributes = None;
         }
@@ -352,6 +437,62 @@ impl<M: Machine> Workflows<M> {
             }
         }
         self.drive(run_id);
+    }
+
+    // ---- local activities ----
+
+    fn request_local(&mut self, run_id: &str, request: LocalRequest) {
+        let _ = self.locals.send(locals::Input::Request { run_id: run_id.to_owned(), request });
+    }
+
+    /// The run's task stays open until its local activities have ended, with a sign of life in time.
+    fn await_local(&mut self, run_id: &str, task_timeout: Duration, has_commands: bool) {
+        let Some(entry) = self.entries.get_mut(run_id) else { return };
+        if let Some(earlier) = entry.heartbeat.take() {
+            earlier.abort();
+        }
+        if self.is_grace_over || entry.is_given_away {
+            entry.run.handle_heartbeat_due();
+            return;
+        }
+        let mut due = entry.task_begun + task_timeout.mul_f64(HEARTBEAT_SHARE);
+        if has_commands {
+            due = due.min(Instant::now() + COMMANDS_WAIT);
+        }
+        let (inputs, run_id, task) = (self.inputs.clone(), run_id.to_owned(), entry.task);
+        let timer = tokio::spawn(async move {
+            sleep_until(due).await;
+            let _ = inputs.send(Input::HeartbeatDue { run_id, task });
+        });
+        entry.heartbeat = Some(timer.abort_handle());
+    }
+
+    fn heartbeat(&mut self, run_id: &str) {
+        if let Some(entry) = self.entries.get_mut(run_id) {
+            entry.run.handle_heartbeat_due();
+            self.drive(run_id);
+        }
+    }
+
+    /// Hands a run that waits for local activities back to the service, with what it has done so far.
+    fn give_away(&mut self, run_id: &str) {
+        let Some(entry) = self.entries.get_mut(run_id) else { return };
+        entry.is_given_away = true;
+        self.heartbeat(run_id);
+        self.unpin(run_id);
+    }
+
+    fn stop(&mut self, grace: Duration) {
+        self.is_stopping = true;
+        let inputs = self.inputs.clone();
+        let abort = self.shared.abort.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = sleep(grace) => drop(inputs.send(Input::GraceOver)),
+                () = abort.cancelled() => {}
+            }
+        });
+        self.trim();
     }
 
     fn fail(&mut self, run_id: &str, request: Box<RespondWorkflowTaskFailedRequest>) {

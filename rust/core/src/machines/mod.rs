@@ -5,11 +5,13 @@
 
 mod activity;
 mod ending;
+mod local_activity;
 mod timer;
 mod workflow_task;
 
 pub(crate) use activity::Activity;
 pub(crate) use ending::Ending;
+pub(crate) use local_activity::{CancelAction, Finding, LocalActivity, cancelled};
 pub(crate) use timer::Timer;
 pub(crate) use workflow_task::WorkflowTask;
 
@@ -28,6 +30,8 @@ pub(crate) enum Effect {
     Job(Box<Job>),
     /// The machine needs a further command.
     Command(CommandAttributes),
+    /// The run's time moves on, when this is later.
+    Time(Option<Timestamp>),
     /// A workflow task that counts has started: time and position move on.
     TaskStarted { started_id: i64, time: Option<Timestamp> },
     /// The run was made by a reset: its random numbers differ from the original's from here on.
@@ -38,6 +42,7 @@ pub(crate) enum Effect {
 pub(crate) enum Machine {
     Timer(Timer),
     Activity(Activity),
+    LocalActivity(LocalActivity),
     Ending(Ending),
     WorkflowTask(WorkflowTask),
 }
@@ -47,6 +52,7 @@ impl Machine {
         match self {
             Machine::Timer(timer) => timer.handle_event(event),
             Machine::Activity(activity) => activity.handle_event(event, check_ids),
+            Machine::LocalActivity(activity) => activity.handle_event(&event, check_ids),
             Machine::Ending(ending) => ending.handle_event(&event),
             Machine::WorkflowTask(task) => task.handle_event(event),
         }
@@ -57,7 +63,7 @@ impl Machine {
         match self {
             Machine::Timer(timer) => timer.is_withdrawn(),
             Machine::Activity(activity) => activity.is_withdrawn(),
-            Machine::Ending(_) | Machine::WorkflowTask(_) => false,
+            Machine::LocalActivity(_) | Machine::Ending(_) | Machine::WorkflowTask(_) => false,
         }
     }
 
@@ -66,6 +72,7 @@ impl Machine {
         match self {
             Machine::Timer(timer) => timer.describe(),
             Machine::Activity(activity) => activity.describe(),
+            Machine::LocalActivity(activity) => activity.describe(),
             Machine::Ending(_) => "end of the workflow".to_owned(),
             Machine::WorkflowTask(_) => "workflow task".to_owned(),
         }

@@ -1,9 +1,8 @@
 //! A workflow task.
 //!
 //! It is scheduled by the service, started by a worker, and completes, fails or times out; it may time out before it is started.
-//! A started task that ends its stretch of the history (see `history`) moves the run's time and position. A completed one
-//! does so too, because a heartbeat in the middle of a stretch moves them without running the code. A task that failed
-//! because of a reset begins a new sequence of random numbers.
+//! A started task that ends its stretch of the history (see `history`) moves the run's time and position, and so does a
+//! completed one. A task that failed because of a reset begins a new sequence of random numbers.
 
 use super::{Effect, refused, step};
 use crate::fault::Fault;

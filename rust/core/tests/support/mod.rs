@@ -19,8 +19,8 @@ use temporalio_protos::{
         history::v1::{
             ActivityTaskCancelRequestedEventAttributes, ActivityTaskCanceledEventAttributes, ActivityTaskCompletedEventAttributes,
             ActivityTaskFailedEventAttributes, ActivityTaskScheduledEventAttributes, ActivityTaskStartedEventAttributes, History,
-            HistoryEvent, TimerCanceledEventAttributes, TimerFiredEventAttributes, TimerStartedEventAttributes,
-            WorkflowExecutionCancelRequestedEventAttributes, WorkflowExecutionCanceledEventAttributes,
+            HistoryEvent, MarkerRecordedEventAttributes, TimerCanceledEventAttributes, TimerFiredEventAttributes,
+            TimerStartedEventAttributes, WorkflowExecutionCancelRequestedEventAttributes, WorkflowExecutionCanceledEventAttributes,
             WorkflowExecutionCompletedEventAttributes, WorkflowExecutionContinuedAsNewEventAttributes,
             WorkflowExecutionFailedEventAttributes, WorkflowExecutionSignaledEventAttributes, WorkflowExecutionStartedEventAttributes,
             WorkflowTaskCompletedEventAttributes, WorkflowTaskFailedEventAttributes, WorkflowTaskScheduledEventAttributes,
@@ -137,6 +137,15 @@ impl Service {
                 EventType::ActivityTaskCancelRequested,
                 Attributes::ActivityTaskCancelRequestedEventAttributes(ActivityTaskCancelRequestedEventAttributes {
                     scheduled_event_id: a.scheduled_event_id,
+                    ..Default::default()
+                }),
+            ),
+            CommandAttributes::RecordMarkerCommandAttributes(a) => self.add(
+                EventType::MarkerRecorded,
+                Attributes::MarkerRecordedEventAttributes(MarkerRecordedEventAttributes {
+                    marker_name: a.marker_name,
+                    details: a.details,
+                    failure: a.failure,
                     ..Default::default()
                 }),
             ),

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use durable_core::{EvictionReason, Output, RunOptions, RunStatistics};
+use durable_core::{EvictionReason, LocalResult, Output, RunOptions, RunStatistics};
 use temporalio_protos::{
     coresdk::{
         workflow_activation::{RemoveFromCache, WorkflowActivation, WorkflowActivationJob, workflow_activation_job::Variant},
@@ -106,6 +106,14 @@ impl Machine for ScriptedRun {
 
     fn handle_evict(&mut self, _: EvictionReason, message: &str) {
         self.start_eviction(message);
+    }
+
+    fn handle_local_result(&mut self, _: LocalResult) {}
+
+    fn handle_heartbeat_due(&mut self) {}
+
+    fn has_running_locals(&self) -> bool {
+        false
     }
 
     fn poll(&mut self) -> Option<Output> {
