@@ -2,9 +2,9 @@
 //! results.
 //!
 //! A [`Worker`] is a handful of tokio tasks: pollers (`poller`), one actor that owns every cached run (`workflows`), one
-//! that owns every open activity (`activities`), one that runs local activities (`locals`). Whoever runs the user's code takes items from a [`Sink`] and answers
-//! with the worker's methods, none of which waits. The channels between the parts are unbounded on purpose: what can be
-//! in them is bounded by the slots that a poller takes before it polls.
+//! that owns every open activity (`activities`), one that runs local activities (`locals`). Whoever runs the user's code
+//! takes items from a [`Sink`] and answers with the worker's methods, none of which waits. The channels between the parts
+//! are unbounded on purpose: what can be in them is bounded by the slots that a poller takes before it polls.
 
 mod activities;
 mod activity_task;
