@@ -92,6 +92,7 @@ class Worker:
         self._fatal: BaseException | None = None
         forbidden_calls = forbidden_calls or client._forbidden_calls
         self._stopping: anyio.Event | None = None
+        self._ended: anyio.Event | None = None
         self._outer: TaskGroup | None = None
         self._group: TaskGroup | None = None
         self._host = WorkflowHost(
@@ -130,33 +131,51 @@ class Worker:
         outer, self._outer = self._outer, None
         if outer is None:
             return None
-        if self._stopping is not None:
-            self._stopping.set()
+        self._begin_shutdown()
         # An ordinary error of the block leaves it as it is; a cancellation belongs to the group, which knows whose it is.
         await _leave(outer, None if isinstance(error, Exception) else error)
         return None
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Runs until it is cancelled; `await tg.start(worker.run)` returns when it takes tasks.
+        """Runs until `shutdown` is called, or until it is cancelled, which stops activities at once.
+
+        `await tg.start(worker.run)` returns when it takes tasks.
 
         :raises WorkerError: when it cannot go on.
         """
         if self._stopping is not None:
             raise RuntimeError("the worker runs already, or has run\nhint: make a new Worker")
-        stopping = self._stopping = anyio.Event()
-        async with anyio.create_task_group() as group:
-            self._group = group
-            self._core.attach(self._id, self)
-            self._client._workers.add(self)
-            try:
-                await self._core.command(self._start_command())
-                task_status.started()
-                await stopping.wait()
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await self._stop()
+        stopping, self._ended = anyio.Event(), anyio.Event()
+        self._stopping = stopping
+        try:
+            async with anyio.create_task_group() as group:
+                self._group = group
+                self._core.attach(self._id, self)
+                self._client._workers.add(self)
+                try:
+                    await self._core.command(self._start_command())
+                    task_status.started()
+                    await stopping.wait()
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await self._stop()
+        finally:
+            self._ended.set()
         if self._fatal is not None:
             raise self._fatal
+
+    async def shutdown(self) -> None:
+        """Ends `run` in order: no new tasks are taken, and activities have `graceful_shutdown_timeout` to end. Returns when all is done.
+
+        Cancelling this call does not take the request back. Does nothing if the worker does not run.
+        """
+        self._begin_shutdown()
+        if self._ended is not None:
+            await self._ended.wait()
+
+    def _begin_shutdown(self) -> None:
+        if self._stopping is not None:
+            self._stopping.set()
 
     async def _stop(self) -> None:
         assert self._group is not None
@@ -226,8 +245,7 @@ class Worker:
             self._fatal = error
             if self._on_fatal_error is not None:
                 self._on_fatal_error(error)
-        if self._stopping is not None:
-            self._stopping.set()
+        self._begin_shutdown()
 
     def _send_workflow_completion(self, data: bytes) -> None:
         command = _Command()

@@ -64,6 +64,13 @@ def test_service_example(backend: str, tmp_path: Path) -> None:
         assert sorted(done.stdout.splitlines()) == [f"order-{number} ['cup for {number}', 'tea for {number}']" for number in range(3)]
 
 
+def test_service_snippets_are_what_the_examples_do() -> None:
+    programs = [path.read_text() for path in (ROOT / "examples/shop").glob("*.py")]
+    snippets = [text for _, text in blocks("docs/services.md")]
+    assert snippets
+    assert not [text for text in snippets if not any(text in program for program in programs)]
+
+
 def test_links() -> None:
     documents = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
     missing = [
