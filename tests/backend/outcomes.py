@@ -15,7 +15,7 @@ import anyio
 import trio
 import trio.testing
 
-from durable_anyio._backend import Task, VirtualRun
+from durable_anyio._backend import Scheduler, Task, VirtualRun
 
 from .interpreter import Interpreter, Outcome
 from .programs import Body
@@ -91,9 +91,22 @@ async def on_trio(program: Body, fine: bool, order: int) -> tuple[Outcome, list[
     return outcome, interpreter.log
 
 
-def on_durable(program: Body, fine: bool, order: int) -> tuple[Outcome, list[Any]]:
+class SlicedScheduler(Scheduler):
+    """Pauses after every task, as a step does whose budget is spent."""
+
+    __slots__ = ()
+
+    def run(self, budget_seconds: float | None = None) -> bool:
+        while not super().run(0.0):
+            pass
+        return True
+
+
+def on_durable(program: Body, fine: bool, order: int, *, sliced: bool = False) -> tuple[Outcome, list[Any]]:
     """Run a program on the durable backend; return its outcome and the log of all tasks together."""
     run = VirtualRun(policy=_policy(order))
+    if sliced:
+        run.scheduler = SlicedScheduler(run.timers, policy=_policy(order))
     interpreter = _interpreter(program, fine, order)
     outcome: Outcome = run.run(interpreter.main)
     assert not run.scheduler.tasks, "tasks are left over"
@@ -136,8 +149,8 @@ async def compare(program: Body, *, fine: bool, orders: int = ORDERS, most_order
             found.durable.setdefault(outcome, order)
             if order == 0:
                 logs.append(log)
-                if on_durable(program, fine, order) != (outcome, log):
-                    found.problem = "two runs in the same order differ"
+                if on_durable(program, fine, order, sliced=True) != (outcome, log):
+                    found.problem = "two runs in the same order differ, one of them in slices"
                     return found
     except Exception as error:
         found.problem = f"the durable run broke: {type(error).__name__}: {error}"
