@@ -365,8 +365,9 @@ impl Run {
             told_waiting: None,
         });
         let workflow_id = task.workflow_execution.map(|execution| execution.workflow_id).unwrap_or_default();
-        let workflow =
-            self.workflow.get_or_insert_with(|| Workflow::new(self.run_id.clone(), workflow_id, self.options.task_queue.clone()));
+        let workflow = self.workflow.get_or_insert_with(|| {
+            Workflow::new(self.run_id.clone(), workflow_id, self.options.namespace.clone(), self.options.task_queue.clone())
+        });
         if let Err(fault) = workflow.handle_history(events, task.previous_started_event_id) {
             return self.fail(&fault);
         }

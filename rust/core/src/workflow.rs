@@ -12,7 +12,7 @@ use crate::{
     fault::Fault,
     flags::{CHECK_IDS_AND_TYPES, ENDING_LAST, Flags},
     history::History,
-    machines::{Activity, Effect, Ending, Machine, Timer, WorkflowTask},
+    machines::{Activity, ChildWorkflow, Effect, Ending, External, Machine, Timer, WorkflowTask},
 };
 use local::LocalWork;
 use prost_wkt_types::{Duration, Timestamp};
@@ -23,20 +23,25 @@ use std::{
 };
 use temporalio_protos::{
     coresdk::{
-        common::VersioningIntent,
+        IntoPayloadsExt,
+        common::{NamespacedWorkflowExecution, VersioningIntent},
         workflow_activation::{
             CancelWorkflow, SignalWorkflow, UpdateRandomSeed, WorkflowActivation, WorkflowActivationJob, start_workflow_from_attribs,
             workflow_activation_job::Variant as Job,
         },
-        workflow_commands::{ContinueAsNewWorkflowExecution, WorkflowCommand, workflow_command::Variant as LangCommand},
+        workflow_commands::{
+            ContinueAsNewWorkflowExecution, SignalExternalWorkflowExecution, WorkflowCommand, signal_external_workflow_execution,
+            workflow_command::Variant as LangCommand,
+        },
     },
     temporal::api::{
         command::v1::{
-            Command, CommandAttributesExt,
+            Command, CommandAttributesExt, RequestCancelExternalWorkflowExecutionCommandAttributes,
+            SignalExternalWorkflowExecutionCommandAttributes,
             command::{self, Attributes as CommandAttributes},
-            continue_as_new_cmd_to_api, schedule_activity_cmd_to_api,
+            continue_as_new_cmd_to_api, schedule_activity_cmd_to_api, start_child_workflow_cmd_to_api,
         },
-        common::v1::{Memo, RetryPolicy, SearchAttributes},
+        common::v1::{Memo, RetryPolicy, SearchAttributes, WorkflowExecution},
         enums::v1::{CommandType, EventType},
         history::v1::{HistoryEvent, WorkflowExecutionStartedEventAttributes, history_event::Attributes},
         sdk::v1::{EventGroupMarker, UserMetadata, WorkflowTaskCompletedMetadata},
@@ -51,6 +56,9 @@ enum Subject {
     Timer(u32),
     Activity(u32),
     LocalActivity(u32),
+    Child(u32),
+    Signal(u32),
+    CancelRequest(u32),
 }
 
 /// What a command carries besides its attributes.
@@ -86,6 +94,7 @@ pub(crate) struct Workflow {
     workflow_type: String,
     /// How long the service waits for the answer to a workflow task.
     pub(crate) task_timeout: Option<Duration>,
+    namespace: String,
     task_queue: String,
     history: History,
     pub(crate) replaying: bool,
@@ -116,8 +125,8 @@ pub(crate) struct Workflow {
 }
 
 impl Workflow {
-    pub(crate) fn new(run_id: String, workflow_id: String, task_queue: String) -> Workflow {
-        Workflow { run_id, workflow_id, task_queue, ..Default::default() }
+    pub(crate) fn new(run_id: String, workflow_id: String, namespace: String, task_queue: String) -> Workflow {
+        Workflow { run_id, workflow_id, namespace, task_queue, ..Default::default() }
     }
 
     /// Takes the history of a new task and applies its first stretch. `events` may begin with what was applied before.
@@ -438,6 +447,11 @@ impl Workflow {
             match effect {
                 Effect::Job(job) => self.jobs.push(*job),
                 Effect::Command(attributes) => self.push_command(attributes, key, annotations.clone()),
+                Effect::CancelExternal(attributes) => {
+                    let request = External::child_cancel_request(attributes.workflow_id.clone());
+                    let request = self.add_machine(Machine::External(request));
+                    self.push_command(attributes.into(), request, annotations.clone());
+                }
                 Effect::TaskStarted { started_id, time } => {
                     self.started_id = started_id;
                     self.move_time(time);
@@ -511,8 +525,34 @@ impl Workflow {
             }
             Some(LangCommand::ScheduleLocalActivity(command)) => self.schedule_local(command, annotations)?,
             Some(LangCommand::RequestCancelLocalActivity(command)) => self.cancel_local(command.seq)?,
-            Some(LangCommand::CancelTimer(command)) => self.cancel(Subject::Timer(command.seq), annotations)?,
-            Some(LangCommand::RequestCancelActivity(command)) => self.cancel(Subject::Activity(command.seq), annotations)?,
+            Some(LangCommand::StartChildWorkflowExecution(command)) => {
+                let subject = Subject::Child(command.seq);
+                let machine = Machine::ChildWorkflow(ChildWorkflow::new(&command));
+                let inherit = self.inherits_build(command.versioning_intent(), &command.task_queue);
+                self.add_subject(subject, machine, start_child_workflow_cmd_to_api(command, inherit), annotations)?;
+            }
+            Some(LangCommand::SignalExternalWorkflowExecution(command)) => self.signal_external(command, annotations)?,
+            Some(LangCommand::RequestCancelExternalWorkflowExecution(command)) => {
+                let Some(target) = command.workflow_execution else {
+                    return Err(Fault::Fatal("the code asked to cancel a workflow and named none".to_owned()));
+                };
+                let machine = Machine::External(External::cancel_request(command.seq, target.workflow_id.clone()));
+                #[allow(deprecated, reason = "the service still reads the namespace")]
+                let attributes = RequestCancelExternalWorkflowExecutionCommandAttributes {
+                    namespace: target.namespace,
+                    workflow_id: target.workflow_id,
+                    run_id: target.run_id,
+                    reason: command.reason,
+                    ..Default::default()
+                };
+                self.add_subject(Subject::CancelRequest(command.seq), machine, attributes.into(), annotations)?;
+            }
+            Some(LangCommand::CancelTimer(command)) => self.cancel(Subject::Timer(command.seq), annotations, String::new())?,
+            Some(LangCommand::RequestCancelActivity(command)) => self.cancel(Subject::Activity(command.seq), annotations, String::new())?,
+            Some(LangCommand::CancelChildWorkflowExecution(command)) => {
+                self.cancel(Subject::Child(command.child_workflow_seq), annotations, command.reason)?;
+            }
+            Some(LangCommand::CancelSignalWorkflow(command)) => self.cancel(Subject::Signal(command.seq), annotations, String::new())?,
             Some(LangCommand::CompleteWorkflowExecution(command)) => {
                 self.finish(Ending::completed(), command.into(), annotations);
             }
@@ -546,13 +586,37 @@ impl Workflow {
         Ok(())
     }
 
-    fn cancel(&mut self, subject: Subject, annotations: Annotations) -> Result<(), Fault> {
+    fn signal_external(&mut self, command: SignalExternalWorkflowExecution, annotations: Annotations) -> Result<(), Fault> {
+        let (target, child_workflow_only) = match command.target {
+            Some(signal_external_workflow_execution::Target::WorkflowExecution(target)) => (target, false),
+            Some(signal_external_workflow_execution::Target::ChildWorkflowId(workflow_id)) => {
+                (NamespacedWorkflowExecution { namespace: self.namespace.clone(), workflow_id, run_id: String::new() }, true)
+            }
+            None => return Err(Fault::Fatal("the code sent a signal to a workflow and named none".to_owned())),
+        };
+        let machine = Machine::External(External::signal(command.seq, target.workflow_id.clone()));
+        #[allow(deprecated, reason = "the service still reads the namespace")]
+        let attributes = SignalExternalWorkflowExecutionCommandAttributes {
+            namespace: target.namespace,
+            execution: Some(WorkflowExecution { workflow_id: target.workflow_id, run_id: target.run_id }),
+            signal_name: command.signal_name,
+            input: command.args.into_payloads(),
+            header: (!command.headers.is_empty()).then(|| command.headers.into()),
+            child_workflow_only,
+            ..Default::default()
+        };
+        self.add_subject(Subject::Signal(command.seq), machine, attributes.into(), annotations)
+    }
+
+    fn cancel(&mut self, subject: Subject, annotations: Annotations, reason: String) -> Result<(), Fault> {
         let Some(key) = self.by_subject.get(&subject).copied() else {
             return Err(Fault::Nondeterminism(format!("the code cancelled {subject:?}, which it never started")));
         };
         let effects = match &mut self.machines[key] {
             Machine::Timer(timer) => timer.cancel(),
             Machine::Activity(activity) => activity.cancel(),
+            Machine::ChildWorkflow(child) => child.cancel(reason),
+            Machine::External(external) => external.withdraw(),
             Machine::LocalActivity(_) | Machine::Ending(_) | Machine::WorkflowTask(_) => Vec::new(),
         };
         self.handle_effects(key, effects, annotations);
@@ -628,6 +692,9 @@ fn command_of_event(event: EventType) -> Option<CommandType> {
         EventType::ActivityTaskScheduled => CommandType::ScheduleActivityTask,
         EventType::ActivityTaskCancelRequested => CommandType::RequestCancelActivityTask,
         EventType::MarkerRecorded => CommandType::RecordMarker,
+        EventType::StartChildWorkflowExecutionInitiated => CommandType::StartChildWorkflowExecution,
+        EventType::SignalExternalWorkflowExecutionInitiated => CommandType::SignalExternalWorkflowExecution,
+        EventType::RequestCancelExternalWorkflowExecutionInitiated => CommandType::RequestCancelExternalWorkflowExecution,
         EventType::WorkflowExecutionCompleted => CommandType::CompleteWorkflowExecution,
         EventType::WorkflowExecutionFailed => CommandType::FailWorkflowExecution,
         EventType::WorkflowExecutionCanceled => CommandType::CancelWorkflowExecution,

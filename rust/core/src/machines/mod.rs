@@ -4,14 +4,18 @@
 //! is a [`Fault`], and leaves the machine as it was.
 
 mod activity;
+mod child_workflow;
 mod ending;
 mod local_activity;
+mod external;
 mod timer;
 mod workflow_task;
 
 pub(crate) use activity::Activity;
+pub(crate) use child_workflow::ChildWorkflow;
 pub(crate) use ending::Ending;
 pub(crate) use local_activity::{CancelAction, Finding, LocalActivity, cancelled};
+pub(crate) use external::External;
 pub(crate) use timer::Timer;
 pub(crate) use workflow_task::WorkflowTask;
 
@@ -19,7 +23,10 @@ use crate::fault::Fault;
 use prost_wkt_types::Timestamp;
 use temporalio_protos::{
     coresdk::workflow_activation::workflow_activation_job::Variant as Job,
-    temporal::api::{command::v1::command::Attributes as CommandAttributes, history::v1::HistoryEvent},
+    temporal::api::{
+        command::v1::{RequestCancelExternalWorkflowExecutionCommandAttributes, command::Attributes as CommandAttributes},
+        history::v1::HistoryEvent,
+    },
 };
 
 /// What a transition asks of the workflow around the machine.
@@ -32,6 +39,8 @@ pub(crate) enum Effect {
     Command(CommandAttributes),
     /// The run's time moves on, when this is later.
     Time(Option<Timestamp>),
+    /// A child's cancellation: a request with a machine of its own.
+    CancelExternal(RequestCancelExternalWorkflowExecutionCommandAttributes),
     /// A workflow task that counts has started: time and position move on.
     TaskStarted { started_id: i64, time: Option<Timestamp> },
     /// The run was made by a reset: its random numbers differ from the original's from here on.
@@ -43,6 +52,8 @@ pub(crate) enum Machine {
     Timer(Timer),
     Activity(Activity),
     LocalActivity(LocalActivity),
+    ChildWorkflow(ChildWorkflow),
+    External(External),
     Ending(Ending),
     WorkflowTask(WorkflowTask),
 }
@@ -53,6 +64,8 @@ impl Machine {
             Machine::Timer(timer) => timer.handle_event(event),
             Machine::Activity(activity) => activity.handle_event(event, check_ids),
             Machine::LocalActivity(activity) => activity.handle_event(&event, check_ids),
+            Machine::ChildWorkflow(child) => child.handle_event(event, check_ids),
+            Machine::External(external) => external.handle_event(event),
             Machine::Ending(ending) => ending.handle_event(&event),
             Machine::WorkflowTask(task) => task.handle_event(event),
         }
@@ -63,6 +76,8 @@ impl Machine {
         match self {
             Machine::Timer(timer) => timer.is_withdrawn(),
             Machine::Activity(activity) => activity.is_withdrawn(),
+            Machine::ChildWorkflow(child) => child.is_withdrawn(),
+            Machine::External(external) => external.is_withdrawn(),
             Machine::LocalActivity(_) | Machine::Ending(_) | Machine::WorkflowTask(_) => false,
         }
     }
@@ -73,6 +88,8 @@ impl Machine {
             Machine::Timer(timer) => timer.describe(),
             Machine::Activity(activity) => activity.describe(),
             Machine::LocalActivity(activity) => activity.describe(),
+            Machine::ChildWorkflow(child) => child.describe(),
+            Machine::External(external) => external.describe(),
             Machine::Ending(_) => "end of the workflow".to_owned(),
             Machine::WorkflowTask(_) => "workflow task".to_owned(),
         }

@@ -17,6 +17,7 @@ use temporalio_protos::temporal::api::{
 use super::{
     activity::End,
     limit::{MAX_BLOB_BYTES, MAX_ID_LENGTH, MAX_PENDING_ACTIVITIES},
+    outgoing::{Outgoing, check_outgoing},
     record::{ActivityRecord, TimerRecord},
     run::{Ready, Run},
     time::{Nanos, SECOND, duration, is_negative, length},
@@ -32,6 +33,8 @@ pub struct Applied {
     /// The run went on as a new one with these attributes.
     pub continued: Option<Box<WorkflowExecutionContinuedAsNewEventAttributes>>,
     pub closed: bool,
+    /// What other runs are to do.
+    pub outgoing: Vec<Outgoing>,
 }
 
 fn is_closing(attributes: &C) -> bool {
@@ -44,7 +47,7 @@ fn is_closing(attributes: &C) -> bool {
     )
 }
 
-fn check_blob(cause: Cause, name: &str, blob: &Option<impl Message>) -> Result<(), Refusal> {
+pub fn check_blob(cause: Cause, name: &str, blob: &Option<impl Message>) -> Result<(), Refusal> {
     match blob.as_ref().map_or(0, Message::encoded_len) {
         size if size > MAX_BLOB_BYTES => Err((cause, format!("{name} has {size} bytes, the limit is {MAX_BLOB_BYTES}"))),
         _ => Ok(()),
@@ -89,7 +92,8 @@ fn with_defaults(policy: Option<RetryPolicy>) -> RetryPolicy {
 
 impl Run {
     /// Checks every command; nothing has changed when this refuses.
-    pub fn check_commands(&self, commands: &[Command]) -> Result<(), Refusal> {
+    pub fn check_commands(&self, namespace: &str, commands: &[Command]) -> Result<(), Refusal> {
+        let mut children = self.record.children.len();
         let mut activity_ids: BTreeSet<&str> =
             self.activities.values().filter_map(|activity| activity.command.as_ref()).map(|command| command.activity_id.as_str()).collect();
         let mut timer_ids: BTreeSet<&str> = self.record.timers.keys().map(String::as_str).collect();
@@ -151,6 +155,12 @@ impl Run {
                         return Err((Cause::BadCancelTimerAttributes, format!("no timer {} is pending", timer.timer_id)));
                     }
                 }
+                C::StartChildWorkflowExecutionCommandAttributes(_)
+                | C::SignalExternalWorkflowExecutionCommandAttributes(_)
+                | C::RequestCancelExternalWorkflowExecutionCommandAttributes(_) => {
+                    children += usize::from(matches!(attributes, C::StartChildWorkflowExecutionCommandAttributes(_)));
+                    check_outgoing(namespace, attributes, children)?;
+                }
                 other => check_closing(other)?,
             }
         }
@@ -184,6 +194,7 @@ impl Run {
     pub fn apply_commands(
         &mut self,
         now: Nanos,
+        namespace: &str,
         commands: Vec<Command>,
         completed: i64,
         identity: &str,
@@ -192,6 +203,7 @@ impl Run {
         let mut applied = Applied::default();
         for command in commands {
             let Some(attributes) = command.attributes else { continue };
+            let before = self.tail.len();
             applied.closed |= is_closing(&attributes);
             match attributes {
                 C::ScheduleActivityTaskCommandAttributes(activity) => self.schedule_activity(now, activity, completed),
@@ -248,7 +260,10 @@ impl Run {
                     let next = self.continue_as_new(now, next, completed, new_run_id());
                     applied.continued = Some(Box::new(next));
                 }
-                _ => {}
+                other => applied.outgoing.extend(self.initiate(now, namespace, other, completed)),
+            }
+            if let (Some(metadata), Some(event)) = (command.user_metadata, self.tail.get_mut(before)) {
+                event.user_metadata = Some(metadata);
             }
         }
         applied

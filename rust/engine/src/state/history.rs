@@ -33,18 +33,37 @@ pub fn event_type(attributes: &Attributes) -> EventType {
         WorkflowExecutionSignaledEventAttributes(_) => EventType::WorkflowExecutionSignaled,
         WorkflowExecutionTerminatedEventAttributes(_) => EventType::WorkflowExecutionTerminated,
         WorkflowExecutionContinuedAsNewEventAttributes(_) => EventType::WorkflowExecutionContinuedAsNew,
+        StartChildWorkflowExecutionInitiatedEventAttributes(_) => EventType::StartChildWorkflowExecutionInitiated,
+        StartChildWorkflowExecutionFailedEventAttributes(_) => EventType::StartChildWorkflowExecutionFailed,
+        ChildWorkflowExecutionStartedEventAttributes(_) => EventType::ChildWorkflowExecutionStarted,
+        ChildWorkflowExecutionCompletedEventAttributes(_) => EventType::ChildWorkflowExecutionCompleted,
+        ChildWorkflowExecutionFailedEventAttributes(_) => EventType::ChildWorkflowExecutionFailed,
+        ChildWorkflowExecutionCanceledEventAttributes(_) => EventType::ChildWorkflowExecutionCanceled,
+        ChildWorkflowExecutionTimedOutEventAttributes(_) => EventType::ChildWorkflowExecutionTimedOut,
+        ChildWorkflowExecutionTerminatedEventAttributes(_) => EventType::ChildWorkflowExecutionTerminated,
+        SignalExternalWorkflowExecutionInitiatedEventAttributes(_) => EventType::SignalExternalWorkflowExecutionInitiated,
+        SignalExternalWorkflowExecutionFailedEventAttributes(_) => EventType::SignalExternalWorkflowExecutionFailed,
+        ExternalWorkflowExecutionSignaledEventAttributes(_) => EventType::ExternalWorkflowExecutionSignaled,
+        RequestCancelExternalWorkflowExecutionInitiatedEventAttributes(_) => EventType::RequestCancelExternalWorkflowExecutionInitiated,
+        RequestCancelExternalWorkflowExecutionFailedEventAttributes(_) => EventType::RequestCancelExternalWorkflowExecutionFailed,
+        ExternalWorkflowExecutionCancelRequestedEventAttributes(_) => EventType::ExternalWorkflowExecutionCancelRequested,
         _ => EventType::Unspecified,
     }
 }
 
-/// Scheduled id and the place of the started id, of the end of an activity.
-pub fn activity_ids(event: &mut HistoryEvent) -> Option<(i64, &mut i64)> {
+/// Scheduled or initiated id and the place of the started id, of the end of an activity or a child.
+pub fn end_ids(event: &mut HistoryEvent) -> Option<(i64, &mut i64)> {
     use Attributes::*;
     match event.attributes.as_mut()? {
         ActivityTaskCompletedEventAttributes(end) => Some((end.scheduled_event_id, &mut end.started_event_id)),
         ActivityTaskFailedEventAttributes(end) => Some((end.scheduled_event_id, &mut end.started_event_id)),
         ActivityTaskTimedOutEventAttributes(end) => Some((end.scheduled_event_id, &mut end.started_event_id)),
         ActivityTaskCanceledEventAttributes(end) => Some((end.scheduled_event_id, &mut end.started_event_id)),
+        ChildWorkflowExecutionCompletedEventAttributes(end) => Some((end.initiated_event_id, &mut end.started_event_id)),
+        ChildWorkflowExecutionFailedEventAttributes(end) => Some((end.initiated_event_id, &mut end.started_event_id)),
+        ChildWorkflowExecutionCanceledEventAttributes(end) => Some((end.initiated_event_id, &mut end.started_event_id)),
+        ChildWorkflowExecutionTimedOutEventAttributes(end) => Some((end.initiated_event_id, &mut end.started_event_id)),
+        ChildWorkflowExecutionTerminatedEventAttributes(end) => Some((end.initiated_event_id, &mut end.started_event_id)),
         _ => None,
     }
 }
@@ -61,9 +80,20 @@ pub fn scheduled_event_id(event: &HistoryEvent) -> Option<i64> {
     }
 }
 
-/// The service moves ends of activities behind the other waiting events.
+/// The service moves ends of activities and children behind the other waiting events.
 pub fn moves_to_the_end(event: &HistoryEvent) -> bool {
+    use Attributes::*;
     scheduled_event_id(event).is_some()
+        || matches!(
+            event.attributes,
+            Some(
+                ChildWorkflowExecutionCompletedEventAttributes(_)
+                    | ChildWorkflowExecutionFailedEventAttributes(_)
+                    | ChildWorkflowExecutionCanceledEventAttributes(_)
+                    | ChildWorkflowExecutionTimedOutEventAttributes(_)
+                    | ChildWorkflowExecutionTerminatedEventAttributes(_)
+            )
+        )
 }
 
 /// Whether the event is the end of a run.

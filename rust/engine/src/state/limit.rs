@@ -15,6 +15,8 @@ pub const SUGGEST_EVENTS: i64 = 4096;
 pub const SUGGEST_BYTES: i64 = 4 * 1024 * 1024;
 /// The server's `limit.numPendingActivities.error`.
 pub const MAX_PENDING_ACTIVITIES: usize = 2000;
+/// The server's `limit.numPendingChildExecutions.error`.
+pub const MAX_PENDING_CHILDREN: usize = 2000;
 /// Ended runs kept in memory for the readers that come right after the end.
 pub const MAX_CLOSED_RUNS: usize = 1000;
 /// Events of a run kept decoded; older ones are read from the file.

@@ -9,6 +9,7 @@ mod filter;
 mod history;
 mod limit;
 mod matching;
+mod outgoing;
 mod query;
 mod read;
 pub mod record;

@@ -9,7 +9,8 @@ use temporalio_protos::temporal::api::{
     namespace::v1::{NamespaceConfig, NamespaceInfo},
     taskqueue::v1::{PollerInfo, TaskQueueStats, TaskQueueStatus},
     workflow::v1::{
-        PendingActivityInfo, PendingWorkflowTaskInfo, WorkflowExecutionConfig, WorkflowExecutionExtendedInfo, WorkflowExecutionInfo,
+        PendingActivityInfo, PendingChildExecutionInfo, PendingWorkflowTaskInfo, WorkflowExecutionConfig, WorkflowExecutionExtendedInfo,
+        WorkflowExecutionInfo,
     },
     workflowservice::v1 as api,
 };
@@ -19,7 +20,7 @@ use super::{
     history::is_close,
     limit::{MAX_PAGE_BYTES, invalid, not_found},
     matching::{Kind, LISTED},
-    record::{ActivityRecord, HistoryToken, RunRecord},
+    record::{ActivityRecord, ChildRecord, HistoryToken, RunRecord},
     run::{Run, RunKey},
     time::{Nanos, SECOND, duration, length, timestamp},
     world::{Answer, CallId, Env, Read, Waiting, World},
@@ -101,9 +102,23 @@ pub fn info(record: &RunRecord) -> WorkflowExecutionInfo {
         state_transition_count: record.transitions,
         history_size_bytes: record.history_bytes,
         execution_duration: closed.then(|| duration(record.close_time - record.start_time)),
-        root_execution: Some(WorkflowExecution { workflow_id: record.workflow_id.clone(), run_id: started.first_execution_run_id.clone() }),
+        parent_namespace_id: started.parent_workflow_namespace_id.clone(),
+        parent_execution: started.parent_workflow_execution.clone(),
+        root_execution: started.root_workflow_execution.clone().or_else(|| {
+            Some(WorkflowExecution { workflow_id: record.workflow_id.clone(), run_id: started.first_execution_run_id.clone() })
+        }),
         first_run_id: started.first_execution_run_id.clone(),
         ..Default::default()
+    }
+}
+
+fn pending_child(initiated_id: i64, child: &ChildRecord) -> PendingChildExecutionInfo {
+    PendingChildExecutionInfo {
+        workflow_id: child.workflow_id.clone(),
+        run_id: child.run_id.clone(),
+        workflow_type_name: child.workflow_type.clone(),
+        initiated_id,
+        parent_close_policy: child.parent_close_policy,
     }
 }
 
@@ -286,6 +301,7 @@ impl World {
                 }),
                 workflow_execution_info: Some(info(&run.record)),
                 pending_activities: run.activities.values().map(pending).collect(),
+                pending_children: run.record.children.iter().map(|(id, child)| pending_child(*id, child)).collect(),
                 pending_workflow_task: run.record.task.as_ref().map(|task| PendingWorkflowTaskInfo {
                     state: state(task.is_started()) as i32,
                     scheduled_time: time(task.scheduled_time),

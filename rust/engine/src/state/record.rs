@@ -70,6 +70,25 @@ pub struct RunRecord {
     pub sticky_epoch: i64,
     #[prost(string, tag = "28")]
     pub new_run_id: String,
+    /// Children that were started and have not ended, by the event that initiated each.
+    #[prost(btree_map = "int64, message", tag = "40")]
+    pub children: std::collections::BTreeMap<i64, ChildRecord>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ChildRecord {
+    #[prost(string, tag = "1")]
+    pub workflow_id: String,
+    /// Of its first run.
+    #[prost(string, tag = "2")]
+    pub run_id: String,
+    #[prost(string, tag = "3")]
+    pub workflow_type: String,
+    #[prost(int32, tag = "4")]
+    pub parent_close_policy: i32,
+    /// 0 while that event waits for the end of a workflow task.
+    #[prost(int64, tag = "5")]
+    pub started_event_id: i64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -48,6 +48,8 @@ pub struct Run {
     pub started_queries: Vec<u64>,
     /// The deadline this run is filed under.
     pub deadline: Option<Nanos>,
+    /// Ended, and neither parent nor children have been told.
+    pub just_closed: bool,
     /// What was filed in the busy counter: started tasks and activities.
     pub busy: usize,
     /// The commands of a workflow task are being applied: their events come first, what follows from them waits.
@@ -119,18 +121,21 @@ impl Run {
 
     /// Appends an event that came from outside a workflow task: while a task is started it waits for the task's end,
     /// because the worker's commands must directly follow what the worker has seen.
-    pub fn add_outside(&mut self, now: Nanos, attributes: Attributes) {
+    ///
+    /// Answers the event's id, or none while it waits.
+    pub fn add_outside(&mut self, now: Nanos, attributes: Attributes) -> Option<i64> {
         if self.applies_commands || self.record.task.as_ref().is_some_and(|task| task.is_started()) {
             let event = self.event(now, attributes);
             self.record.buffered.push(event);
             self.dirty = true;
+            None
         } else {
-            self.add(now, attributes);
+            Some(self.add(now, attributes))
         }
     }
 
-    /// Moves the waiting events into the history; true when there were any. Ends of activities go last, as the service
-    /// orders them, and learn the ids of their starts.
+    /// Moves the waiting events into the history; true when there were any. Ends of activities and children go last, as the
+    /// service orders them, and learn the ids of their starts.
     pub fn flush_buffered(&mut self) -> bool {
         if self.record.buffered.is_empty() {
             return false;
@@ -138,18 +143,22 @@ impl Run {
         let (last, first): (Vec<_>, Vec<_>) = std::mem::take(&mut self.record.buffered).into_iter().partition(moves_to_the_end);
         let mut starts = BTreeMap::new();
         for mut event in first.into_iter().chain(last) {
-            if let Some((scheduled, started)) = super::history::activity_ids(&mut event)
+            if let Some((scheduled, started)) = super::history::end_ids(&mut event)
                 && let Some(id) = starts.get(&scheduled)
             {
                 *started = *id;
             }
             let scheduled = match &event.attributes {
                 Some(Attributes::ActivityTaskStartedEventAttributes(attributes)) => Some(attributes.scheduled_event_id),
+                Some(Attributes::ChildWorkflowExecutionStartedEventAttributes(attributes)) => Some(attributes.initiated_event_id),
                 _ => None,
             };
             let id = self.push(event);
             if let Some(scheduled) = scheduled {
                 starts.insert(scheduled, id);
+                if let Some(child) = self.record.children.get_mut(&scheduled) {
+                    child.started_event_id = id;
+                }
             }
         }
         true
@@ -178,6 +187,7 @@ impl Run {
     pub fn close(&mut self, now: Nanos, status: WorkflowExecutionStatus) {
         self.record.status = status as i32;
         self.record.close_time = now;
+        self.just_closed = true;
         self.record.task = None;
         self.record.timers.clear();
         self.record.buffered.clear();

@@ -4,7 +4,7 @@ use durable_client::{Code, Status};
 use prost::Message;
 use prost_wkt_types::Duration;
 use temporalio_protos::temporal::api::{
-    common::v1::Payloads,
+    common::v1::{Payloads, WorkflowExecution},
     enums::v1::{
         ContinueAsNewInitiator, TaskQueueKind, WorkflowExecutionStatus, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
         WorkflowTaskFailedCause,
@@ -25,6 +25,14 @@ use super::{
     time::{Nanos, duration, is_negative, length, timestamp},
     world::{Answer, Env, World},
 };
+
+/// The run that starts a child.
+pub struct Parent {
+    pub namespace: String,
+    pub execution: WorkflowExecution,
+    pub root: WorkflowExecution,
+    pub initiated_event_id: i64,
+}
 
 enum Conflict {
     Free,
@@ -213,7 +221,7 @@ impl World {
     pub fn start(&mut self, env: &Env, request: api::StartWorkflowExecutionRequest) -> Answer {
         self.check_namespace(&request.namespace)?;
         check_start(&request)?;
-        let (key, started) = self.start_checked(env, request)?;
+        let (key, started) = self.start_checked(env, request, None)?;
         let Some(run) = self.runs.get(&key) else { return Err(Status::new(Code::Internal, "the run has gone")) };
         Ok(Some(
             api::StartWorkflowExecutionResponse {
@@ -227,7 +235,13 @@ impl World {
         ))
     }
 
-    fn start_checked(&mut self, env: &Env, request: api::StartWorkflowExecutionRequest) -> Result<(RunKey, bool), Status> {
+    /// Starts a run unless its id is in use, as the policies say. Answers the run and whether it is the request's own.
+    pub fn start_checked(
+        &mut self,
+        env: &Env,
+        request: api::StartWorkflowExecutionRequest,
+        parent: Option<Parent>,
+    ) -> Result<(RunKey, bool), Status> {
         match self.conflict(env, &request)? {
             Conflict::Existing(key, started) => return Ok((key, started)),
             Conflict::Terminate(key) => {
@@ -240,7 +254,7 @@ impl World {
         }
         let run_id = (env.new_id)();
         let queue = request.task_queue.unwrap_or_default();
-        let attributes = WorkflowExecutionStartedEventAttributes {
+        let mut attributes = WorkflowExecutionStartedEventAttributes {
             workflow_type: request.workflow_type,
             task_queue: Some(temporalio_protos::temporal::api::taskqueue::v1::TaskQueue {
                 name: queue.name,
@@ -269,6 +283,13 @@ impl World {
             priority: request.priority,
             ..Default::default()
         };
+        if let Some(parent) = parent {
+            attributes.parent_workflow_namespace.clone_from(&parent.namespace);
+            attributes.parent_workflow_namespace_id = parent.namespace;
+            attributes.parent_workflow_execution = Some(parent.execution);
+            attributes.parent_initiated_event_id = parent.initiated_event_id;
+            attributes.root_workflow_execution = Some(parent.root);
+        }
         let key = self.begin(env, request.workflow_id, run_id, attributes, request.request_id, 0);
         if let Some(run) = self.runs.get_mut(&key) {
             run.record.user_metadata = request.user_metadata.clone();
@@ -344,6 +365,11 @@ impl World {
             header: next.header,
             workflow_id: workflow_id.clone(),
             priority: started.priority,
+            parent_workflow_namespace: started.parent_workflow_namespace,
+            parent_workflow_namespace_id: started.parent_workflow_namespace_id,
+            parent_workflow_execution: started.parent_workflow_execution,
+            parent_initiated_event_id: started.parent_initiated_event_id,
+            root_workflow_execution: started.root_workflow_execution,
             ..Default::default()
         };
         let request_id = (env.new_id)();
@@ -392,7 +418,7 @@ impl World {
             ..Default::default()
         };
         check_start(&start)?;
-        let (key, started) = self.start_checked(env, start)?;
+        let (key, started) = self.start_checked(env, start, None)?;
         let Some(run) = self.run_mut(key) else { return Err(Status::new(Code::Internal, "the run has gone")) };
         if run.is_open() {
             run.signal(env.now, request.signal_name, request.signal_input, request.identity, request.request_id, request.header);

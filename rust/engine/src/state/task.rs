@@ -353,9 +353,10 @@ impl World {
         self.check_task(&token)?;
         let key = token.run_key;
         let identity = request.identity;
+        let namespace = self.namespace.clone();
         let Some(run) = self.run_mut(key) else { return Err(task_gone()) };
         let refusal = if request.messages.is_empty() {
-            run.check_commands(&request.commands)
+            run.check_commands(&namespace, &request.commands)
         } else {
             Err((Cause::FeatureDisabled, "the embedded engine does not do updates yet".into()))
         };
@@ -398,7 +399,7 @@ impl World {
         // An activity cancelled before its start ends while the commands are applied: one workflow task for all, after them.
         run.record.first_task_time = Nanos::MAX;
         run.applies_commands = true;
-        let applied = run.apply_commands(env.now, request.commands, completed, &identity, env.new_id);
+        let applied = run.apply_commands(env.now, &namespace, request.commands, completed, &identity, env.new_id);
         run.applies_commands = false;
         run.record.first_task_time = 0;
         if !applied.closed && (run.flush_buffered() || request.force_create_new_workflow_task) {
@@ -411,6 +412,9 @@ impl World {
         }
         if let Some(next) = applied.continued {
             self.begin_continued(env, key, *next);
+        }
+        for outgoing in applied.outgoing {
+            self.send(env, key, outgoing, completed);
         }
         Ok(Some(api::RespondWorkflowTaskCompletedResponse::default().into()))
     }

@@ -366,6 +366,7 @@ impl World {
                 break;
             }
             for key in &touched {
+                self.handle_close(env, *key);
                 self.route_ready(env, *key);
                 self.file(*key);
                 if self.runs.get(key).is_some_and(|run| run.dirty) {
