@@ -9,8 +9,12 @@ from typing import Any
 
 from ._bridge.proto import message
 from ._definitions import ActivityOptions
+from .common import RetryPolicy
 
 __all__ = [
+    "cancel_child_workflow",
+    "cancel_external_workflow",
+    "cancel_signal",
     "cancel_timer",
     "cancel_workflow",
     "complete_workflow",
@@ -20,6 +24,8 @@ __all__ = [
     "query_succeeded",
     "request_cancel_activity",
     "schedule_activity",
+    "signal_external_workflow",
+    "start_child_workflow",
     "start_timer",
 ]
 
@@ -117,6 +123,94 @@ def continue_as_new(
         following.retry_policy.CopyFrom(retry_policy)
     for key, payload in memo.items():
         following.memo[key].CopyFrom(payload)
+    return command
+
+
+def start_child_workflow(
+    seq: int,
+    workflow_type: str,
+    payloads: Sequence[Any],
+    *,
+    workflow_id: str,
+    namespace: str,
+    task_queue: str,
+    cancellation_type: int,
+    parent_close_policy: int = 0,
+    execution_timeout: timedelta | None = None,
+    run_timeout: timedelta | None = None,
+    task_timeout: timedelta | None = None,
+    id_reuse_policy: int = 0,
+    retry_policy: RetryPolicy | None = None,
+    cron_schedule: str = "",
+    memo: Mapping[str, Any] | None = None,
+    static_summary: Any | None = None,
+    static_details: Any | None = None,
+) -> Any:
+    command = _Command()
+    child = command.start_child_workflow_execution
+    child.seq = seq
+    child.workflow_type = workflow_type
+    child.workflow_id = workflow_id
+    child.namespace = namespace
+    child.task_queue = task_queue
+    child.input.extend(payloads)
+    child.cancellation_type = cancellation_type
+    child.parent_close_policy = int(parent_close_policy)
+    child.workflow_id_reuse_policy = int(id_reuse_policy)
+    child.cron_schedule = cron_schedule
+    _set_duration(child, "workflow_execution_timeout", execution_timeout)
+    _set_duration(child, "workflow_run_timeout", run_timeout)
+    _set_duration(child, "workflow_task_timeout", task_timeout)
+    if retry_policy is not None:
+        child.retry_policy.CopyFrom(retry_policy.to_proto())
+    for key, payload in (memo or {}).items():
+        child.memo[key].CopyFrom(payload)
+    if static_summary is not None:
+        command.user_metadata.summary.CopyFrom(static_summary)
+    if static_details is not None:
+        command.user_metadata.details.CopyFrom(static_details)
+    return command
+
+
+def cancel_child_workflow(seq: int, reason: str) -> Any:
+    command = _Command()
+    command.cancel_child_workflow_execution.child_workflow_seq = seq
+    command.cancel_child_workflow_execution.reason = reason
+    return command
+
+
+def signal_external_workflow(
+    seq: int, name: str, payloads: Sequence[Any], *, child: str | None, workflow: tuple[str, str | None] | None, namespace: str
+) -> Any:
+    """Either `child`, the id of an own child, or `workflow`, an id and a run id, says whom."""
+    command = _Command()
+    signal = command.signal_external_workflow_execution
+    signal.seq = seq
+    signal.signal_name = name
+    signal.args.extend(payloads)
+    if child is not None:
+        signal.child_workflow_id = child
+    if workflow is not None:
+        signal.workflow_execution.namespace = namespace
+        signal.workflow_execution.workflow_id = workflow[0]
+        signal.workflow_execution.run_id = workflow[1] or ""
+    return command
+
+
+def cancel_signal(seq: int) -> Any:
+    command = _Command()
+    command.cancel_signal_workflow.seq = seq
+    return command
+
+
+def cancel_external_workflow(seq: int, workflow_id: str, run_id: str | None, reason: str, *, namespace: str) -> Any:
+    command = _Command()
+    request = command.request_cancel_external_workflow_execution
+    request.seq = seq
+    request.workflow_execution.namespace = namespace
+    request.workflow_execution.workflow_id = workflow_id
+    request.workflow_execution.run_id = run_id or ""
+    request.reason = reason
     return command
 
 

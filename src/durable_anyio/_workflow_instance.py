@@ -11,6 +11,7 @@ import functools
 import logging
 import random as random_module
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -35,6 +36,7 @@ from ._workflow_info import info_from_activation
 from ._workflow_origins import Origins, difference
 from ._workflow_outcome import SuspendError, command_for_error, command_for_result, fails_by_definition
 from ._workflow_queries import answer_query
+from ._workflow_relations import RELATION_JOBS, External, Relations, StartedChild
 from ._workflow_runtime import WorkflowRuntime
 from .converter import PayloadConverter
 from .exceptions import DataConversionError, NondeterminismError
@@ -93,12 +95,14 @@ class WorkflowInstance(WorkflowRuntime):
         self._random = random_module.Random(start.randomness_seed)
         self._origin_ns = (start.start_time if start.HasField("start_time") else first_activation.timestamp).ToNanoseconds()
         self._activities = Activities(self.scheduler, converter, self._emit, task_queue)
+        self._relations = Relations(self.scheduler, converter, self._emit, self.info)
         self.origins = Origins(self.scheduler)
         self.failure: BaseException | None = None
         """Why the last completion failed its task."""
         self._given = 0  # commands in earlier completions
         self._last_timer = 0
         self._commands: list[Any] = []
+        self._relation_jobs: list[tuple[str, Any]] = []
         self._queries: list[Any] = []
         self._conditions: dict[int, tuple[Callable[[], bool], Operation[None]]] = {}
         self._last_condition = 0
@@ -131,9 +135,12 @@ class WorkflowInstance(WorkflowRuntime):
         self.history_size_bytes = activation.history_size_bytes
         self.continue_as_new_suggested = activation.continue_as_new_suggested
         jobs: dict[str, list[Any]] = {}
+        self._relation_jobs = []
         for job in activation.jobs:
             variant = job.WhichOneof("variant")
             jobs.setdefault(variant, []).append(getattr(job, variant))
+            if variant in RELATION_JOBS:
+                self._relation_jobs.append((variant, getattr(job, variant)))
         if "remove_from_cache" in jobs:
             self._evicted = True
             eviction = jobs["remove_from_cache"][0]
@@ -226,6 +233,8 @@ class WorkflowInstance(WorkflowRuntime):
             self._main = self.scheduler.spawn(run, tuple(arguments), name=self.definition.run.label)
         for job in jobs.get("resolve_activity", ()):
             self._activities.resolve(job.seq, job.result)
+        for variant, job in self._relation_jobs:
+            self._relations.resolve(variant, job)
         timers = [job.seq for job in jobs.get("fire_timer", ())]
         deadlines = [timer for timer in timers if self.scheduler.is_deadline(timer)]
         for timer in timers:
@@ -379,6 +388,24 @@ class WorkflowInstance(WorkflowRuntime):
         await checkpoint_if_cancelled()
         return await self._activities.start(name, handler, args, options, result_type)
 
+    async def start_child_workflow(
+        self, name: str, args: Sequence[Any], options: Mapping[str, Any], result_type: Any | None
+    ) -> StartedChild:
+        await checkpoint_if_cancelled()
+        child = self._relations.start_child(name, args, options, result_type, self._new_id)
+        await child.started.wait()
+        return child
+
+    async def execute_child_workflow(self, name: str, args: Sequence[Any], options: Mapping[str, Any], result_type: Any | None) -> Any:
+        child = await self.start_child_workflow(name, args, options, result_type)
+        return await child
+
+    def external_workflow(self, workflow_id: str, run_id: str | None) -> External:
+        return self._relations.external(workflow_id, run_id)
+
+    def _new_id(self) -> str:
+        return str(uuid.UUID(int=self.random.getrandbits(128), version=4))
+
     async def wait_condition(self, fn: Callable[[], bool]) -> None:
         await checkpoint_if_cancelled()
         if self.scheduler.current_task is not None and fn():
@@ -405,7 +432,7 @@ _KNOWN_JOBS = {
     "resolve_activity",
     "signal_workflow",
     "update_random_seed",
-}
+} | RELATION_JOBS
 
 
 async def _call_handler(handler: HandlerDefinition, instance: Any, arguments: Sequence[Any]) -> None:

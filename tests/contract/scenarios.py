@@ -13,6 +13,7 @@ from durable_anyio import Client
 from durable_anyio.client import WorkflowHandle
 from durable_anyio.exceptions import ActivityError, ApplicationError, CancelledError, TerminatedError, WorkflowFailureError
 
+from . import relations as r
 from . import workflows as w
 
 Handle = WorkflowHandle[Any, Any]
@@ -125,4 +126,33 @@ SCENARIOS = [
     Scenario("time and randomness", w.Deterministic, (), gives(True)),
     Scenario("typed payloads", w.Typed, (ORDER,), gives(ORDER)),
     Scenario("a race of scopes", w.RaceOfScopes, (), gives("winner [2]")),
+]
+
+NOT_FOUND = "ExternalWorkflowExecutionNotFound: Unable to {} external workflow because {}"
+WAIT, TRY, ABANDON = 2, 1, 0
+
+SCENARIOS += [
+    Scenario("a child workflow", r.OneChild, (21,), gives(42)),
+    Scenario("a child of a child", r.Grandchild, (21,), gives(42)),
+    Scenario("children side by side", r.ChildrenSideBySide, (4,), gives([0, 2, 4, 6])),
+    Scenario("a child that fails", r.CatchesChild, (), gives("Breaks: Broken: no good True")),
+    Scenario("a child that fails in a task group", r.ChildFailsInGroup, (), r.fails_with_child),
+    Scenario("signals to a child", r.SignalsChild, (), gives(["one", "two"])),
+    Scenario("a child cancelled by its scope", r.ChildInScope, (WAIT, False), gives("[] True")),
+    Scenario("a child that survives its scope", r.ChildInScope, (WAIT, True), gives("['survived'] True")),
+    Scenario("a child asked to cancel and not waited for", r.ChildInScope, (TRY, False), gives("[] True")),
+    Scenario("a child left by its scope", r.ChildInScope, (ABANDON, False), gives("[] True")),
+    Scenario("a child cancelled before its start", r.CancelledBeforeItsStart, (), gives("nothing was started")),
+    Scenario("a child cancelled by its handle", r.CancelsChild, (), gives("CancelledError")),
+    Scenario("a parent cancelled with its child", r.ChildInScope, (WAIT, False), r.is_cancelled_with_child, r.cancel_when_running),
+    Scenario("a child whose id is taken", r.IdIsTaken, (), gives("refused twice True")),
+    Scenario("a child that continues as new", r.ChildContinues, (), gives("landed")),
+    Scenario("a child that times out", r.ChildTimesOut, (), gives("TimeoutError")),
+    Scenario("a child that is terminated", r.ChildIsTerminated, (), gives("TerminatedError"), r.terminate_child),
+    Scenario("a parent that ends before its children", r.ClosesBeforeItsChildren, (), r.close_policies),
+    Scenario("a parent that continues as new before its children", r.ContinuesBeforeItsChildren, (True,), r.children_follow_their_policies),
+    Scenario("signals to another workflow", r.SignalsAnother, (), gives(["by id", "by run"])),
+    Scenario("signals to nobody", r.SignalsNobody, (), gives([NOT_FOUND.format("signal", "it was not found")] * 2)),
+    Scenario("cancelling another workflow", r.CancelsAnother, (), gives(["CancelledError"])),
+    Scenario("cancelling nobody", r.CancelsNobody, (), gives(NOT_FOUND.format("cancel", "not found"))),
 ]

@@ -19,6 +19,8 @@ from durable_anyio.converter import default
 from .oracle import Oracle, build
 from .workflows import WORKFLOWS
 
+# The first test that needs the official core builds it.
+pytestmark = pytest.mark.timeout(1200)
 HISTORIES = sorted((Path(__file__).parent.parent / "histories").glob("*.json"))
 ACTIVATION = proto.message("coresdk.workflow_activation.WorkflowActivation")
 COMPLETION = proto.message("coresdk.workflow_completion.WorkflowActivationCompletion")

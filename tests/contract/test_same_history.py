@@ -32,6 +32,10 @@ RACES = {
     "a cancelled workflow": without_tasks,
     "a workflow that survives its cancellation": without_tasks,
     "a terminated workflow": without_tasks,
+    "a parent cancelled with its child": without_tasks,
+    "a child that is terminated": without_tasks,
+    # The children of one workflow task.
+    "children side by side": unordered,
     # The activities of one workflow task.
     "activities side by side": unordered,
     "a limited fan-out": unordered,

@@ -14,6 +14,8 @@ import anyio
 from durable_anyio import RetryPolicy, activity, workflow
 from durable_anyio.exceptions import ActivityError, ApplicationError
 
+from .relations import RELATED_WORKFLOWS
+
 
 class Colour(Enum):
     RED = "red"
@@ -372,5 +374,5 @@ class RaceOfScopes:
 WORKFLOWS = [
     Nothing, OneActivity, ThreadActivity, Sequence, FanOut, LimitedFanOut, Sleeper, TimeoutWins, TimeoutLoses, FailAfter,
     CancelActivityByScope, RetriedActivity, CaughtFailure, FailedGroup, PlainFailure, Approval, WaitsForCondition, CleansUp,
-    SurvivesCancel, ContinuesAsNew, Streams, Locks, Deterministic, Typed, RaceOfScopes,
+    SurvivesCancel, ContinuesAsNew, Streams, Locks, Deterministic, Typed, RaceOfScopes, *RELATED_WORKFLOWS,
 ]  # fmt: skip

@@ -179,7 +179,7 @@ impl Run {
             0 => super::workflow_task::DEFAULT_TASK_TIMEOUT,
             task => task,
         };
-        child.workflow_execution_timeout = Some(duration(execution));
+        child.memo = child.memo.take().filter(|memo| !memo.fields.is_empty());
         child.workflow_run_timeout = Some(duration(run));
         child.workflow_task_timeout = Some(duration(if run > 0 { task.min(run) } else { task }));
         if child.parent_close_policy() == ParentClosePolicy::Unspecified {
@@ -244,28 +244,21 @@ fn child_initiated(namespace: &str, child: &StartChildWorkflowExecutionCommandAt
 
 impl World {
     /// Does what a run asked of another one. A run that ended with the request starts only children that outlive it.
-    pub fn send(&mut self, env: &Env, from: RunKey, outgoing: Outgoing, completed: i64) {
+    pub fn send(&mut self, env: &Env, from: RunKey, outgoing: Outgoing) {
         let open = self.runs.get(&from).is_some_and(Run::is_open);
         match outgoing {
             Outgoing::Child(initiated, child) => {
                 if open || child.parent_close_policy() == ParentClosePolicy::Abandon {
-                    self.start_child(env, from, initiated, *child, completed);
+                    self.start_child(env, from, initiated, *child);
                 }
             }
-            Outgoing::Signal(initiated, signal) if open => self.signal_external(env, from, initiated, *signal, completed),
-            Outgoing::Cancel(initiated, cancel) if open => self.cancel_external(env, from, initiated, *cancel, completed),
+            Outgoing::Signal(initiated, signal) if open => self.signal_external(env, from, initiated, *signal),
+            Outgoing::Cancel(initiated, cancel) if open => self.cancel_external(env, from, initiated, *cancel),
             Outgoing::Signal(..) | Outgoing::Cancel(..) => {}
         }
     }
 
-    fn start_child(
-        &mut self,
-        env: &Env,
-        from: RunKey,
-        initiated: i64,
-        child: StartChildWorkflowExecutionCommandAttributes,
-        completed: i64,
-    ) {
+    fn start_child(&mut self, env: &Env, from: RunKey, initiated: i64, child: StartChildWorkflowExecutionCommandAttributes) {
         let Some(run) = self.runs.get(&from) else { return };
         let execution = run.execution();
         let parent = Parent {
@@ -309,7 +302,6 @@ impl World {
                     workflow_type,
                     cause: cause as i32,
                     initiated_event_id: initiated,
-                    workflow_task_completed_event_id: completed,
                     ..Default::default()
                 }),
             );
@@ -349,14 +341,7 @@ impl World {
         (!child_only || run.is_child_of(from)).then_some(key)
     }
 
-    fn signal_external(
-        &mut self,
-        env: &Env,
-        from: RunKey,
-        initiated: i64,
-        signal: SignalExternalWorkflowExecutionCommandAttributes,
-        completed: i64,
-    ) {
+    fn signal_external(&mut self, env: &Env, from: RunKey, initiated: i64, signal: SignalExternalWorkflowExecutionCommandAttributes) {
         let Some(source) = self.runs.get(&from).map(Run::execution) else { return };
         let execution = signal.execution.unwrap_or_default();
         let key = self.target(env, &source, &execution, signal.child_workflow_only);
@@ -391,12 +376,12 @@ impl World {
                 None => {
                     Attributes::SignalExternalWorkflowExecutionFailedEventAttributes(SignalExternalWorkflowExecutionFailedEventAttributes {
                         cause: SignalCause::ExternalWorkflowExecutionNotFound as i32,
-                        workflow_task_completed_event_id: completed,
                         namespace: namespace.clone(),
                         namespace_id: namespace,
                         workflow_execution: Some(execution),
                         initiated_event_id: initiated,
                         control,
+                        ..Default::default()
                     })
                 }
             },
@@ -409,7 +394,6 @@ impl World {
         from: RunKey,
         initiated: i64,
         cancel: RequestCancelExternalWorkflowExecutionCommandAttributes,
-        completed: i64,
     ) {
         let Some(source) = self.runs.get(&from).map(Run::execution) else { return };
         let execution = WorkflowExecution { workflow_id: cancel.workflow_id, run_id: cancel.run_id };
@@ -442,12 +426,12 @@ impl World {
                 None => Attributes::RequestCancelExternalWorkflowExecutionFailedEventAttributes(
                     RequestCancelExternalWorkflowExecutionFailedEventAttributes {
                         cause: CancelCause::ExternalWorkflowExecutionNotFound as i32,
-                        workflow_task_completed_event_id: completed,
                         namespace: namespace.clone(),
                         namespace_id: namespace,
                         workflow_execution: Some(execution),
                         initiated_event_id: initiated,
                         control: cancel.control,
+                        ..Default::default()
                     },
                 ),
             },
@@ -476,7 +460,6 @@ impl World {
                 Ok(ParentClosePolicy::RequestCancel) => run.ask_to_cancel(
                     env.now,
                     WorkflowExecutionCancelRequestedEventAttributes {
-                        cause: CLOSE_POLICY.into(),
                         identity: SERVICE.into(),
                         external_workflow_execution: Some(execution.clone()),
                         ..Default::default()

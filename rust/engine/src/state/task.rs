@@ -414,7 +414,7 @@ impl World {
             self.begin_continued(env, key, *next);
         }
         for outgoing in applied.outgoing {
-            self.send(env, key, outgoing, completed);
+            self.send(env, key, outgoing);
         }
         Ok(Some(api::RespondWorkflowTaskCompletedResponse::default().into()))
     }
