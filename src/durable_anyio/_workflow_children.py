@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from datetime import timedelta
 from enum import IntEnum
-from typing import Any, Concatenate, Generic, ParamSpec, TypedDict, TypeVar, TypeVarTuple, Unpack, overload
+from typing import Any, Generic, TypedDict, TypeVar, TypeVarTuple, Unpack, overload
 
 from ._definitions import check_arguments, workflow_definition
 from ._workflow_runtime import current_runtime
@@ -27,7 +27,6 @@ __all__ = [
 SelfT = TypeVar("SelfT")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
-P = ParamSpec("P")
 Ts = TypeVarTuple("Ts")
 
 
@@ -81,17 +80,15 @@ class _SignalTarget(ABC, Generic[SelfT]):
     id: str
 
     @overload
-    async def signal(self, signal: Callable[Concatenate[SelfT, P], Awaitable[None] | None], *args: P.args, **kwargs: P.kwargs) -> None: ...
+    async def signal(self, signal: Callable[[SelfT, *Ts], Awaitable[None] | None], *args: *Ts) -> None: ...
     @overload
     async def signal(self, signal: str, *args: Any) -> None: ...
-    async def signal(self, signal: Any, *args: Any, **kwargs: Any) -> None:
+    async def signal(self, signal: Any, *args: Any) -> None:  # type: ignore[misc]  # mypy cannot match *Ts with Any
         """Sends a signal and returns when the other workflow has it; its handler may run later.
 
         :raises ApplicationError: the other workflow does not exist or has ended; `type` is then "ExternalWorkflowExecutionNotFound".
         :raises TypeError: the arguments do not fit the handler.
         """
-        if kwargs:
-            raise TypeError(f"signals take positional arguments only, not {', '.join(kwargs)}")
         check_arguments(signal, args)
         await self._signal(signal, args)
 

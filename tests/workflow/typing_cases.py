@@ -46,6 +46,34 @@ async def accepted() -> None:
     assert [a, b, c, d, e, f, g]
 
 
+@workflow.defn
+class Pack:
+    @workflow.run
+    async def run(self, order: str, count: int) -> float:
+        return count / 2
+
+    @workflow.signal
+    async def add(self, item: str) -> None: ...
+
+
+async def accepted_children() -> None:
+    a: float = await workflow.execute_child_workflow(Pack.run, "a", 1, id="x", run_timeout=SECOND)
+    handle = await workflow.start_child_workflow(Pack.run, "a", 1)
+    await handle.signal(Pack.add, "b")
+    b: float = await handle
+    c: int = await workflow.execute_child_workflow("Other", result_type=int)
+    await workflow.get_external_workflow_handle_for(Pack.run, "x").signal(Pack.add, "b")
+    await workflow.get_external_workflow_handle("x").signal("add", "b")
+    assert [a, b, c]
+
+
+async def refused_children() -> None:
+    await workflow.execute_child_workflow(Pack.run, "a", "b")  # type: ignore[call-arg,arg-type]
+    await workflow.execute_child_workflow(Pack.run, "a", 1, run_timeout=5)  # type: ignore[call-arg,call-overload]
+    handle = await workflow.start_child_workflow(Pack.run, "a", 1)
+    await handle.signal(Pack.add, 5)  # type: ignore[arg-type]
+
+
 async def refused() -> None:
     await charge("a", "b")  # type: ignore[arg-type]
     await workflow.execute_activity(charge, "a", "b")  # type: ignore[call-arg,arg-type]
