@@ -6,16 +6,16 @@
 mod activity;
 mod child_workflow;
 mod ending;
-mod local_activity;
 mod external;
+mod local_activity;
 mod timer;
 mod workflow_task;
 
 pub(crate) use activity::Activity;
 pub(crate) use child_workflow::ChildWorkflow;
 pub(crate) use ending::Ending;
-pub(crate) use local_activity::{CancelAction, Finding, LocalActivity, cancelled};
 pub(crate) use external::External;
+pub(crate) use local_activity::{CancelAction, Finding, LocalActivity, cancelled};
 pub(crate) use timer::Timer;
 pub(crate) use workflow_task::WorkflowTask;
 
