@@ -25,6 +25,8 @@ from . import known
 
 ROOT = Path(__file__).parents[2]
 
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
 FILES = [
     *(f"tests/test_{name}.py" for name in ("taskgroups", "synchronization", "itertools", "functools", "futures", "contextmanagers")),
     *(f"tests/test_{name}.py" for name in ("eventloop", "concurrency_utils", "lowlevel", "debugging")),
@@ -34,6 +36,9 @@ FILES = [
 
 TOLERATED = ["-W", "ignore:_pytest.python.CallSpec2 has been renamed"]
 """Older AnyIOs meet a newer pytest, which warns of what their plugin imports; their configuration makes errors of warnings."""
+
+HOSTS = [None, "asyncio", "trio"]
+"""Where the steps run: by themselves, and inside a running loop, as in a worker."""
 
 NEEDED_BY_THE_TESTS = ["pytest-mock", "trustme"]
 
@@ -66,20 +71,28 @@ def check(requirement: str, directory: Path) -> bool:
     source = fetch(requirement, directory)
     version = source.name.removeprefix("anyio-")
     packages = environment(version, directory)
-    results = run(source, packages, directory / f"report-{version}.jsonl")
     rows = known.read(known.DOCUMENT.read_text())
-    complaints = known.complaints(rows, version, results)
-    counts = {outcome: sum(result.outcome == outcome for result in results) for outcome in ("passed", "failed", "skipped")}
+    agrees = True
+    for host in HOSTS:
+        results = run(source, packages, directory / f"report-{version}.jsonl", host)
+        print(
+            f"AnyIO {version} on Python {sys.version_info.major}.{sys.version_info.minor}{_inside(host)}: {_summary(results)}", flush=True
+        )
+        for complaint in known.complaints(rows, version, results):
+            agrees = False
+            print(f"  {complaint}", flush=True)
+    return run_our_own(packages) and agrees
+
+
+def _inside(host: str | None) -> str:
+    return f", inside {host}" if host else ""
+
+
+def _summary(results: list[known.Result]) -> str:
+    outcomes = ", ".join(f"{sum(result.outcome == one for result in results)} {one}" for one in ("passed", "failed", "skipped"))
     on_durable = [result for result in results if result.durable]
-    print(
-        f"AnyIO {version} on Python {sys.version_info.major}.{sys.version_info.minor}: {len(results)} tests, "
-        + ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
-        + f"; {len(on_durable)} ran on `durable`, {sum(result.outcome == 'passed' for result in on_durable)} of them passed",
-        flush=True,
-    )
-    for complaint in complaints:
-        print(f"  {complaint}", flush=True)
-    return run_our_own(packages) and not complaints
+    passed = sum(result.outcome == "passed" for result in on_durable)
+    return f"{len(results)} tests, {outcomes}; {len(on_durable)} ran on `durable`, {passed} of them passed"
 
 
 def fetch(requirement: str, directory: Path) -> Path:
@@ -92,33 +105,42 @@ def fetch(requirement: str, directory: Path) -> Path:
     shutil.rmtree(source, ignore_errors=True)
     with tarfile.open(archive) as packed:
         packed.extractall(directory, filter="data")
+    prepare(source)
     return source
 
 
 def environment(version: str, directory: Path) -> Path:
     """Install one AnyIO, and what its tests need, into a directory of their own."""
-    target = directory / f"anyio-{version}-python{sys.version_info.major}.{sys.version_info.minor}"
+    target = directory / f"anyio-{version}-python{PYTHON}"
     if not target.exists():
         _pip("install", "--target", str(target), f"anyio=={version}", *NEEDED_BY_THE_TESTS)
     return target
 
 
-def run(source: Path, packages: Path, report: Path) -> list[known.Result]:
-    """Run the test files; only `conftest.py` is changed, by an addition at its end."""
+def prepare(source: Path) -> None:
+    """Make AnyIO's tests run on our backend: an addition to `conftest.py`, in a module of its own, and nothing else."""
     addition = Path(__file__).with_name("conftest_addition.py").read_text()
-    # A module of its own: `from __future__` must stand first in a file.
     (source / "tests" / "durable_addition.py").write_text(addition)
     with (source / "tests" / "conftest.py").open("a") as conftest:
         conftest.write("\n\nfrom .durable_addition import *  # noqa\n")
+
+
+def run(source: Path, packages: Path, report: Path, host: str | None) -> list[known.Result]:
+    """Run the test files, all tests without a host, and those of `durable` inside one.
+
+    Inside a host, tests that call `anyio.run()` themselves cannot run, and are left out of the answer.
+    """
     report.unlink(missing_ok=True)
     variables = {**_variables(packages), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "DURABLE_SUITE_REPORT": str(report)}
     files = [file for file in FILES if (source / file).exists()]
-    command = [sys.executable, "-m", "pytest", "--quiet", "--tb=no", "--no-summary", "-p", "no:cacheprovider", *TOLERATED, *files]
-    done = subprocess.run(command, cwd=source, env=variables, check=False, capture_output=True, text=True)
+    options = ["--quiet", "--tb=no", "--no-summary", "-p", "no:cacheprovider", *TOLERATED, *files]
+    start = ["-m", "pytest"] if host is None else [str(Path(__file__).with_name("inside_host.py")), host, "-k", "durable"]
+    done = subprocess.run([sys.executable, *start, *options], cwd=source, env=variables, check=False, capture_output=True, text=True)
     if done.returncode not in (0, 1):
         raise SystemExit(f"AnyIO's tests did not run (pytest ended with {done.returncode}):\n{done.stdout}\n{done.stderr}")
     lines = [json.loads(line) for line in report.read_text().splitlines()]
-    return list({line["test"]: known.Result(**{**line, "test": _name(line["test"])}) for line in lines}.values())
+    results = {line["test"]: known.Result(**{**line, "test": _name(line["test"])}) for line in lines}
+    return [result for result in results.values() if host is None or not result.nested]
 
 
 def run_our_own(packages: Path) -> bool:

@@ -41,7 +41,13 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.when == "call" or report.outcome != "passed":
-        line = {"test": item.nodeid, "outcome": report.outcome, "durable": _steps > 0, "why": _last_line(report)}
+        line = {
+            "test": item.nodeid,
+            "outcome": report.outcome,
+            "durable": _steps > 0,
+            "why": _last_line(report),
+            "nested": _is_nested(call),
+        }
         with open(os.environ["DURABLE_SUITE_REPORT"], "a") as file:
             file.write(json.dumps(line) + "\n")
     return report
@@ -52,6 +58,14 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     global _steps
     _steps = 0
     yield
+
+
+def _is_nested(call: pytest.CallInfo[None]) -> bool:
+    """Whether a test failed because it wants to run a loop of its own, inside a host that runs already."""
+    error = None if call.excinfo is None else call.excinfo.value
+    while error is not None and not str(error).startswith("Already running "):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _last_line(report: pytest.TestReport) -> str:

@@ -34,6 +34,8 @@ class Result:
     durable: bool
     """Whether the scheduler ran at least one step for it."""
     why: str = ""
+    nested: bool = False
+    """Whether it failed because it starts a loop of its own where one runs already."""
 
 
 def read(text: str) -> list[Known]:

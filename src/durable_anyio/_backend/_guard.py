@@ -238,7 +238,8 @@ def _is_ours(module: str) -> bool:
 def _is_user(frame: types.FrameType) -> bool:
     """Whether a frame is of the program itself: neither installed, nor the standard library's, nor ours, nor generated."""
     name = frame.f_code.co_filename
-    installed = "site-packages" in name or "dist-packages" in name
+    # AnyIO by its name: it need not be where packages usually are, and every primitive is reached through it.
+    installed = "site-packages" in name or "dist-packages" in name or _module(frame).partition(".")[0] == "anyio"
     return not (installed or name == "<string>" or name.startswith("<attrs") or _is_stdlib(frame) or _is_ours(_module(frame)))
 
 
