@@ -215,3 +215,16 @@ def test_closing_asks_nobody_to_cancel() -> None:
     case.cancel()
     case.operation.request_cancel()
     assert "request" not in case.log
+
+
+def test_two_cancelled_waiters_ask_once() -> None:
+    asked: list[str] = []
+    run = Run()
+    operation: Operation[str] = Operation(run.scheduler, name="op", on_cancel=lambda: asked.append("request"))
+    tasks = [run.spawn(operation.wait), run.spawn(operation.wait)]
+    run.step()
+    for task in tasks:
+        task.cancel()
+    run.step()
+    assert all(task.done for task in tasks)
+    assert asked == ["request"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any
+
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
@@ -190,3 +193,46 @@ def test_a_cancelled_task_does_not_get_a_free_lock(fast: bool) -> None:
         return lock.locked()
 
     assert not VirtualRun().run(main)
+
+
+def test_a_group_waits_for_a_child_that_somebody_else_starts_in_it() -> None:
+    seen: list[str] = []
+
+    async def child(*, task_status: anyio.abc.TaskStatus[None]) -> None:
+        await anyio.sleep(1)
+        task_status.started()
+        await anyio.sleep(1)
+        seen.append("child")
+
+    async def main() -> None:
+        async with anyio.create_task_group() as outer:
+            async with anyio.create_task_group() as inner:
+                outer.start_soon(inner.start, child)
+                await checkpoint()
+            seen.append("inner")
+
+    VirtualRun().run(main)
+    assert seen == ["child", "inner"]
+
+
+def test_a_child_that_said_started_before_it_is_a_task_belongs_to_its_group() -> None:
+    seen: list[str] = []
+
+    def child(*, task_status: anyio.abc.TaskStatus[str]) -> Coroutine[Any, Any, None]:
+        task_status.started("early")
+        return sleep()
+
+    async def sleep() -> None:
+        try:
+            await anyio.sleep(2)
+        finally:
+            seen.append(f"{anyio.current_time():g}")
+
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            assert await group.start(child) == "early"
+            await anyio.sleep(1)
+            group.cancel_scope.cancel()
+
+    VirtualRun().run(main)
+    assert seen == ["1"]

@@ -475,3 +475,43 @@ def test_unknown_job_suspends_with_its_name() -> None:
     job = Job()
     job.do_update.name = "change"
     assert "do_update" in driver.suspended(job)
+
+
+@workflow.defn
+class StartOrder:
+    def __init__(self) -> None:
+        self.order: list[str] = []
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        self.order.append("run")
+        return self.order
+
+    @workflow.signal
+    async def note(self, what: str) -> None:
+        self.order.append(what)
+
+
+def test_handlers_start_before_run() -> None:
+    assert value_of(Driver(StartOrder).start(signal("note", "first"), signal("note", "second"))[0]) == ["first", "second", "run"]
+
+
+@workflow.defn
+class SleepAndDeadline:
+    @workflow.run
+    async def run(self) -> list[str]:
+        order = []
+        with anyio.move_on_after(2):
+            # The deadline's timer starts last, at the step's end, and fires first in the activation below.
+            await anyio.sleep(2)
+            order.append("slept")
+            await anyio.sleep(1)
+            order.append("unreachable")
+        return order
+
+
+def test_sleep_wins_over_a_deadline_of_the_same_activation() -> None:
+    driver = Driver(SleepAndDeadline)
+    assert names(driver.start()) == ["start_timer", "start_timer"]
+    driver.seconds = 2
+    assert value_of(driver.step(fired(2), fired(1))[0]) == ["slept"]
