@@ -36,6 +36,10 @@ KNOWN: list[tuple[str, Body]] = [
         "a deadline that passes by being moved",
         [("group", [("scope", 2, False, [("start", True, [], True, [("limit", 0, [("deadline", 0, 0)])])])], [[], []])],
     ),
+    (
+        "a shield put up while a task is on its way to its cancellation, where Trio breaks",
+        [("group", [], [[("raise",)], [("group", [("notify", 0, False)], [[("scope", 0, False, [("shield", 1, True)])]])]])],
+    ),
     ("a scope cancelled before it is entered", [("cancel", 0), ("scope", -2, True, [("checkpoint",)]), ("look", 0)]),
     (
         "a group cancelled while it waits for its children",
@@ -82,7 +86,8 @@ def test_random_programs_end_as_they_may_on_trio() -> None:
     print(
         f"\nDURABLE_SEED={SEED}: {len(results)} programs of {operations} operations, {races} of them with several outcomes, "
         f"{sum(len(found.durable) for found in results)} outcomes here among {sum(len(found.trio) for found in results)} on Trio "
-        f"in {sum(found.asked for found in results)} orders; {same} with the same first-in first-out log; {seconds:.1f} s"
+        f"in {sum(found.asked for found in results)} orders; {same} with the same first-in first-out log; "
+        f"{sum(found.trio_broke for found in results)} on which Trio broke; {seconds:.1f} s"
     )
     assert failure is None, failure
     # Trio's own first-in first-out order differs where it iterates over a set: when it cancels several tasks at once.

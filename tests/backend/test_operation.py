@@ -200,10 +200,10 @@ def test_a_wait_that_goes_on_is_asked_to_end_only_once() -> None:
 
     task = run.spawn(main)
     run.step()
-    scopes[1].cancel()
+    scopes[0].cancel()
     scopes[1].shield = True
     scopes[1].shield = False
-    scopes[0].cancel()
+    scopes[1].cancel()
     run.step()
     assert asked == ["asked"]
     assert not task.done

@@ -80,14 +80,19 @@ def test_steps_do_not_nest() -> None:
 
 
 def test_an_endless_step_is_stopped() -> None:
+    rounds = 0
+
     async def main() -> None:
+        nonlocal rounds
         while True:
+            rounds += 1
             await checkpoint()
 
     run = Run(max_switches=100)
     run.spawn(main)
     run.step()
     assert isinstance(run.scheduler.poison, SwitchLimitError)
+    assert rounds == 100
     run.scheduler.close()
 
 

@@ -200,7 +200,7 @@ STEPS = [
     Mutant("eviction breaks off clean-up that awaits", TASK, "park", "if value is CLOSE:", "if False:"),
     Mutant("a poisoned step goes on", SCHEDULER, "Scheduler.run", "if self.poison is not None:", "if False:"),
     Mutant("a swallowed refusal is forgotten", FORBIDDEN, "poisoned", "scheduler.poison = error", "pass"),
-    Mutant("an endless step is not stopped", SCHEDULER, "Scheduler.run", "switches >= limit", "switches > 10**6"),
+    Mutant("an endless step is not stopped", SCHEDULER, "Scheduler.run", "switches >= limit", "switches > 9 * limit"),
     Mutant("the budget is ignored", SCHEDULER, "Scheduler.run", "return False", "pass"),
     Mutant("a query may change the run", FORBIDDEN, "refuse_changes", "if scheduler is not None and scheduler.read_only:", "if False:"),
     Mutant("primitives of another run are not refused", SYNC, "_check_owner", "if LOCAL.scheduler is not primitive._scheduler:",
