@@ -10,7 +10,9 @@ from typing import Any
 from ._backend import CallGuard, ForbiddenCallError
 from ._bridge.proto import message
 from ._definitions import WorkflowDefinition
+from ._watchdog import Watchdog
 from ._workflow_instance import WorkflowInstance, failed_completion
+from ._workflow_outcome import is_quit
 from .converter import PayloadConverter
 from .exceptions import ApplicationError
 
@@ -29,6 +31,8 @@ class WorkflowHost:
     :param send_completion: takes an encoded WorkflowActivationCompletion.
     :param guard: watches the calls of every step; None watches nothing.
     :param on_forbidden: hears of a workflow task that failed because of a forbidden call.
+    :param on_quit: hears that somebody quit a debugger in a workflow.
+    :param watchdog: told when a step begins and ends to keep the thread; closed with the host.
     """
 
     def __init__(
@@ -41,6 +45,8 @@ class WorkflowHost:
         send_completion: Callable[[bytes], None],
         guard: CallGuard | None = None,
         on_forbidden: Callable[[ForbiddenCallError], None] | None = None,
+        on_quit: Callable[[BaseException], None] | None = None,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self._workflows = workflows
         self._converter = converter
@@ -49,6 +55,8 @@ class WorkflowHost:
         self._send = send_completion
         self._guard = guard
         self._on_forbidden = on_forbidden
+        self._on_quit = on_quit
+        self._watchdog = watchdog
         self._instances: dict[str, WorkflowInstance] = {}
         self._is_closed = False
         self.failure: BaseException | None = None
@@ -68,6 +76,9 @@ class WorkflowHost:
         is_new = step.activation is None
         if is_new:
             step.activation = _Activation.FromString(step.data)
+        watchdog = self._watchdog
+        if watchdog is not None:
+            watchdog.enter(step)
         try:
             if is_new:
                 step.instance = self.instance_for(step.activation)
@@ -84,6 +95,9 @@ class WorkflowHost:
         except BaseException as error:
             self._give_back(step.activation.run_id, error)
             raise
+        finally:
+            if watchdog is not None:
+                watchdog.leave()
         return True
 
     def apply(self, activation: Any) -> Any:
@@ -136,6 +150,8 @@ class WorkflowHost:
     def close(self) -> None:
         """Closes what is still cached."""
         self._is_closed = True
+        if self._watchdog is not None:
+            self._watchdog.close()
         for instance in list(self._instances.values()):
             instance.release()
         self._instances.clear()
@@ -151,6 +167,8 @@ class WorkflowHost:
         self._send(completion.SerializeToString())
         if self._on_forbidden is not None and isinstance(instance.failure, ForbiddenCallError):
             self._on_forbidden(instance.failure)
+        if self._on_quit is not None and instance.failure is not None and is_quit(instance.failure):
+            self._on_quit(instance.failure)
 
     def _forget(self, instance: WorkflowInstance, activation: Any) -> None:
         for job in activation.jobs:
@@ -184,6 +202,14 @@ class Step:
     def advance(self, seconds: float) -> bool:
         """See `WorkflowHost.advance`."""
         return self.host.advance(self, seconds)
+
+
+def describe_step(step: Step) -> str:
+    """What a step belongs to, for people."""
+    instance = step.instance
+    if instance is None:
+        return f"a workflow task of task queue {step.host._task_queue!r}"
+    return f"workflow {instance.info.workflow_id} ({instance.info.workflow_type}, run {instance.info.run_id})"
 
 
 def _empty(run_id: str) -> bytes:

@@ -13,7 +13,7 @@ from ._workflow_runtime import ContinueAsNewError, ContinueAsNewOptions, Info
 from .converter import PayloadConverter
 from .exceptions import ActivityError, CancelledError, DataConversionError, FailureError, NondeterminismError
 
-__all__ = ["SuspendError", "command_for_error", "command_for_result", "fails_by_definition"]
+__all__ = ["SuspendError", "command_for_error", "command_for_result", "fails_by_definition", "is_quit"]
 
 # A bug in the program or a payload it cannot read: the run waits for fixed code instead of failing for good.
 SUSPENDING = (NondeterminismError, ForbiddenCallError, DataConversionError)
@@ -62,7 +62,7 @@ def command_for_error(
 def _fails(definition: WorkflowDefinition, error: BaseException) -> bool:
     if fails_by_definition(definition, error):
         return True
-    if isinstance(error, SUSPENDING):
+    if isinstance(error, SUSPENDING) or is_quit(error):
         return False
     if isinstance(error, FailureError | Cancelled | ContinueAsNewError):  # the last two: members of a group beside errors
         return True
@@ -73,6 +73,11 @@ def fails_by_definition(definition: WorkflowDefinition, error: BaseException) ->
     """Whether the definition names `error` as one that fails the workflow, also if it would suspend it otherwise."""
     types = definition.failure_exception_types
     return types is not None and isinstance(error, types)
+
+
+def is_quit(error: BaseException) -> bool:
+    """Whether a person left the debugger with "quit": no failure of the workflow."""
+    return type(error).__module__ == "bdb" and type(error).__name__ == "BdbQuit"
 
 
 def _is_cancellation(error: BaseException) -> bool:

@@ -16,6 +16,7 @@ import anyio
 
 from . import _definitions, _visibility, converter
 from ._bridge.core import Core
+from ._debug_mode import DEBUG_TASK_TIMEOUT, debug_mode_of_environment
 from ._forbidden_option import ForbiddenCalls
 from ._handle import WorkflowHandle
 from ._history import WorkflowHistory
@@ -117,6 +118,8 @@ class Client:
         self._forbidden_calls: ForbiddenCalls = "off"
         """What workers of this client do about forbidden calls unless they are told otherwise; a test environment changes it."""
         self._exempt_modules: Sequence[str] = ()
+        self._debug_mode = False
+        """Whether workflows that this client starts get time for a person at a breakpoint."""
 
     @staticmethod
     def connect(
@@ -299,7 +302,10 @@ class Client:
         request.task_queue.name = _checked_name("task queue", options.get("task_queue"))
         _set_duration(request.workflow_execution_timeout, "execution_timeout", options.get("execution_timeout"))
         _set_duration(request.workflow_run_timeout, "run_timeout", options.get("run_timeout"))
-        _set_duration(request.workflow_task_timeout, "task_timeout", options.get("task_timeout"))
+        task_timeout = options.get("task_timeout")
+        if task_timeout is None and self._debug_mode:
+            task_timeout = DEBUG_TASK_TIMEOUT
+        _set_duration(request.workflow_task_timeout, "task_timeout", task_timeout)
         _set_duration(request.workflow_start_delay, "start_delay", options.get("start_delay"))
         policy = options.get("retry_policy")
         if policy is not None:
@@ -336,6 +342,7 @@ def _connecting(
 ) -> _Connecting:
     """`Client.connect`, for `testing` too: only there an engine may skip time."""
     name = identity or f"{os.getpid()}@{socket.gethostname()}"
+    debug_mode = debug_mode_of_environment()
 
     async def open_client() -> Client:
         core = await Core.open()
@@ -347,7 +354,9 @@ def _connecting(
             with anyio.CancelScope(shield=True):
                 await core.close()
             raise
-        return Client(core, target=target, namespace=namespace, identity=name, data_converter=data_converter or converter.default())
+        client = Client(core, target=target, namespace=namespace, identity=name, data_converter=data_converter or converter.default())
+        client._debug_mode = debug_mode
+        return client
 
     return _Connecting(open_client)
 

@@ -15,9 +15,11 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from ._activity_runner import ActivityRunner
 from ._bridge.proto import message
+from ._debug_mode import debug_mode_of_environment
 from ._definitions import ActivityDefinition, WorkflowDefinition, activity_definition, workflow_definition
 from ._forbidden_option import ForbiddenCalls, call_guard
-from ._workflow_host import WorkflowHost
+from ._watchdog import Watchdog
+from ._workflow_host import WorkflowHost, describe_step
 from .client import Client
 from .exceptions import DurableError, RPCError
 
@@ -48,6 +50,10 @@ class Worker:
         default outside test environments; "suspend" fails the workflow task; "raise" ends the worker with the error besides, the default in
         test environments. docs/checks.md has the list. Looking makes a step several times slower.
     :param exempt_modules: modules, with their submodules, that may make such calls.
+    :param blocked_step_warning: a workflow's step that keeps the thread for longer is reported in the log, once and with its stack; None:
+        none is. Nothing is reported while a debugger looks at the step.
+    :param debug_mode: for stepping through workflows: no step is reported, and workflows that this client starts from now on may take an
+        hour for a task, so that a person at a breakpoint does not lose it. Default: whether the environment has DURABLE_ANYIO_DEBUG=1.
     :param on_fatal_error: called with the error that ends the worker, before it is raised.
     :raises ValueError, TypeError: for registrations or limits that make no sense.
     """
@@ -67,6 +73,8 @@ class Worker:
         step_time_budget: timedelta = timedelta(milliseconds=10),
         forbidden_calls: ForbiddenCalls | None = None,
         exempt_modules: Sequence[str] = (),
+        blocked_step_warning: timedelta | None = timedelta(seconds=2),
+        debug_mode: bool | None = None,
         on_fatal_error: Callable[[BaseException], None] | None = None,
     ) -> None:
         if not task_queue:
@@ -74,6 +82,11 @@ class Worker:
         _check_limits(max_cached_workflows, max_concurrent_workflow_tasks, max_concurrent_activities)
         if step_time_budget < timedelta(0):
             raise ValueError(f"step_time_budget must not be negative, got {step_time_budget}")
+        if blocked_step_warning is not None and blocked_step_warning <= timedelta(0):
+            raise ValueError(f"blocked_step_warning must be positive, got {blocked_step_warning}\nhint: None switches it off")
+        if debug_mode if debug_mode is not None else debug_mode_of_environment():
+            client._debug_mode = True
+            blocked_step_warning = None
         self._workflows = _registered_workflows(workflows)
         self._activities = _registered_activities(activities)
         if not self._workflows and not self._activities:
@@ -103,6 +116,8 @@ class Worker:
             send_completion=self._send_workflow_completion,
             guard=call_guard(forbidden_calls, [*client._exempt_modules, *exempt_modules]),
             on_forbidden=self._fail if forbidden_calls == "raise" else None,
+            on_quit=self._fail,
+            watchdog=_watchdog(blocked_step_warning, task_queue),
         )
         self._runner = ActivityRunner(
             self._activities,
@@ -278,6 +293,12 @@ async def _leave(group: TaskGroup, error: BaseException | None) -> None:
         while isinstance(only, BaseExceptionGroup) and len(only.exceptions) == 1:
             only = only.exceptions[0]
         raise only from None
+
+
+def _watchdog(limit: timedelta | None, task_queue: str) -> Watchdog | None:
+    if limit is None:
+        return None
+    return Watchdog(limit.total_seconds(), describe_step, name=f"durable-anyio watchdog of {task_queue}")
 
 
 def _check_limits(cached: int, workflow_tasks: int, activities: int) -> None:
