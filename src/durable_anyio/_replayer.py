@@ -13,6 +13,7 @@ from ._definitions import workflow_definition
 from ._forbidden_option import call_guard
 from ._history import WorkflowHistory
 from ._workflow_host import WorkflowHost
+from ._workflow_instance import WorkflowInstance
 from .exceptions import NondeterminismError
 
 __all__ = ["ReplayResult", "Replayer"]
@@ -74,7 +75,12 @@ class Replayer:
             raise failure
         return ReplayResult(history, failure)
 
-    def _replay(self, history: WorkflowHistory, watch: Callable[[Any, Any], None] | None) -> Exception | None:
+    def _replay(
+        self,
+        history: WorkflowHistory,
+        watch: Callable[[Any, Any], None] | None = None,
+        recorder: Callable[[WorkflowInstance, Any, Any], None] | None = None,
+    ) -> Exception | None:
         started = history.events[0].workflow_execution_started_event_attributes if history.events else None
         host = WorkflowHost(
             self._workflows,
@@ -84,6 +90,7 @@ class Replayer:
             send_completion=lambda data: None,
             guard=self._guard,
         )
+        host.recorder = recorder
         encoded = _History(events=history.events).SerializeToString()
         handle = bridge.replay_open(encoded, history.workflow_id, history.run_id)
         failure: Exception | None = None

@@ -60,6 +60,8 @@ class WorkflowHost:
         self._instances: dict[str, WorkflowInstance] = {}
         self._is_closed = False
         self.failure: BaseException | None = None
+        self.recorder: Callable[[WorkflowInstance, Any, Any], None] | None = None
+        """Hears of each activation and its completion, while the run is as they left it."""
 
     def begin(self, data: bytes) -> Step:
         """The step that answers an encoded activation; it has not started yet."""
@@ -109,6 +111,8 @@ class WorkflowHost:
                 return _Completion.FromString(_empty(activation.run_id))
             completion = instance.activate(activation)
             self.failure = instance.failure
+            if self.recorder is not None:
+                self.recorder(instance, activation, completion)
             self._forget(instance, activation)
             return completion
         except Exception as error:
@@ -144,6 +148,7 @@ class WorkflowHost:
             task_queue=self._task_queue,
             guard=self._guard,
         )
+        instance.origins.always = self.recorder is not None
         self._instances[activation.run_id] = instance
         return instance
 
@@ -163,6 +168,8 @@ class WorkflowHost:
                 "a task of workflow %s (%s, run %s) failed and will be tried again: %s",
                 instance.info.workflow_id, instance.info.workflow_type, activation.run_id, completion.failed.failure.message,
             )  # fmt: skip
+        if self.recorder is not None:
+            self.recorder(instance, activation, completion)
         self._forget(instance, activation)
         self._send(completion.SerializeToString())
         if self._on_forbidden is not None and isinstance(instance.failure, ForbiddenCallError):

@@ -63,7 +63,7 @@ class Origins:
         trace = traceback.walk_tb(error.__traceback__) if error is not None else ()
         places = [(frame.f_code, line) for frame, line in trace if _is_authors(frame.f_code)]
         code = run.__code__ if isinstance(run, FunctionType) else None
-        self._places[number] = places or ([(code, code.co_firstlineno)] if code is not None else ())
+        self._places[number] = places or ([(code, _line_of_def(code))] if code is not None else ())
 
     def forget(self) -> None:
         """Drops what was noted: the replay is over."""
@@ -148,6 +148,14 @@ def _waiting_frames(awaited: Any) -> Iterator[FrameType]:
         if frame is not None:
             yield frame
         awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None) or getattr(awaited, "ag_await", None)
+
+
+def _line_of_def(code: CodeType) -> int:
+    """A decorated function begins with its decorators."""
+    number = code.co_firstlineno
+    while linecache.getline(code.co_filename, number).lstrip().startswith("@"):
+        number += 1
+    return number
 
 
 def _running(frame: FrameType | None) -> Sequence[Place]:

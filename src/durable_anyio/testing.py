@@ -12,16 +12,17 @@ from typing import Any, TypeVar, TypeVarTuple, overload
 import anyio
 import anyio.to_thread
 
-from . import converter
+from . import _determinism, converter
 from ._bridge import proto
 from ._forbidden_option import ForbiddenCalls, check_exempt_modules
 from ._visibility import message_time
 from .activity import Activity, Info, current_context
-from .client import Client, _connecting
+from .client import Client, WorkflowHandle, _connecting
 from .exceptions import CancelledError
 
-__all__ = ["ActivityEnvironment", "WorkflowEnvironment"]
+__all__ = ["ActivityEnvironment", "WorkflowEnvironment", "check_determinism"]
 
+SelfT = TypeVar("SelfT")
 ResultT = TypeVar("ResultT")
 Ts = TypeVarTuple("Ts")
 
@@ -114,6 +115,40 @@ def _watched(client: Client, forbidden_calls: ForbiddenCalls, exempt_modules: Se
     client._forbidden_calls = forbidden_calls
     client._exempt_modules = exempt_modules
     return client
+
+
+async def check_determinism(
+    workflow: Callable[[SelfT, *Ts], Awaitable[ResultT]],
+    *args: *Ts,
+    activities: Sequence[Callable[..., Any]] = (),
+    workflows: Sequence[type] = (),
+    drive: Callable[[WorkflowHandle[SelfT, ResultT]], Awaitable[object]] | None = None,
+    environment: WorkflowEnvironment | None = None,
+    processes: int = 3,
+) -> ResultT:
+    """Runs a workflow, replays it in fresh processes with other hash seeds, evicted after every workflow task, and compares all commands.
+
+    What differs between two processes or between a run that stays in memory and one that does not is found so: the order of sets, `id()`,
+    counters in modules, the time of the day. The workflow is run once, then its history is replayed up to each of its workflow tasks anew.
+
+    :param workflow: the `run` method of a class that can be imported: one at the top level of a module.
+    :param activities: what the workflow calls.
+    :param workflows: further classes that it starts or continues as.
+    :param drive: called with the handle after the start, to send signals and the like; the result is waited for when it has returned.
+    :param environment: where to run; without one a time-skipping environment of its own. `environment.sleep` helps `drive`.
+    :param processes: how many fresh processes replay it: each has another order of sets.
+    :returns: what the workflow returned.
+    :raises NondeterminismError: the first command in which they differ, with the lines that led to it in both.
+    :raises WorkflowFailureError: the workflow failed, in the same way everywhere.
+    :raises ValueError: the workflow cannot be imported by a fresh process.
+    """
+    options: Any = {"activities": activities, "workflows": workflows, "drive": drive, "processes": processes}
+    if environment is not None:
+        result: ResultT = await _determinism.check(environment, workflow, args, **options)
+        return result
+    async with WorkflowEnvironment.time_skipping() as own:
+        result = await _determinism.check(own, workflow, args, **options)
+        return result
 
 
 _EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
