@@ -1,0 +1,28 @@
+"""The example of the page on testing: what it finds, and that its remedy helps."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from .test_tutorial import blocks
+
+
+def test_check_determinism(tmp_path: Path) -> None:
+    ((information, program),) = blocks("docs/testing.md")
+    path = tmp_path / information.strip().removeprefix("file=")
+    path.write_text(program)
+    bad = subprocess.run([sys.executable, path.name], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert bad.returncode == 1
+    last = bad.stderr[bad.stderr.rindex("NondeterminismError: ") :]
+    for line in (
+        "workflow 'Picking' replayed in a fresh process (PYTHONHASHSEED=1), evicted after every workflow task: differs in command 1,",
+        "check_picking.py:20 in Picking.run: await pick(item)",
+        "first run: schedule_activity",
+        "replayed: schedule_activity",
+    ):
+        assert line in last
+    path.write_text(program.replace("set(items)", "sorted(set(items))"))
+    good = subprocess.run([sys.executable, path.name], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (good.stdout, good.stderr) == ("7\n", "")
