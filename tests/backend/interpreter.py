@@ -99,8 +99,7 @@ class Interpreter:
             async with anyio.create_task_group() as group:
                 with anyio.CancelScope() as scope:
                     group.start_soon(self._rescue, scope)
-                    async with anyio.create_task_group() as self._root:
-                        await self.body(self._program, root, [])
+                    await self._everything(root)
                 self.note(root, ("end", scope.cancelled_caught))
                 group.cancel_scope.cancel()
         except BaseException as error:
@@ -110,6 +109,10 @@ class Interpreter:
             send.close()
             receive.close()
         return tuple(sorted((name, tuple(track.notes)) for name, track in self._tracks.items()))
+
+    async def _everything(self, root: Track) -> None:
+        async with anyio.create_task_group() as self._root:
+            await self.body(self._program, root, [])
 
     async def _rescue(self, scope: CancelScope) -> None:
         """End what waits for ever: kindly first, then by cancelling, behind shields too."""

@@ -106,11 +106,23 @@ class DurableInterpreter(Interpreter):
     def __init__(self, program: Any) -> None:
         super().__init__(program)
         self.pokes = 0
+        self._rescuer = anyio.CancelScope(shield=True)
 
     def _delay(self, n: int, length: int) -> float:
         return SCALE * super()._delay(n, length) + STEP * n
 
+    async def _everything(self, root: Any) -> None:
+        try:
+            await super()._everything(root)
+        finally:
+            self._rescuer.cancel()
+
     async def _rescue(self, scope: anyio.CancelScope) -> None:
+        # A program may wait behind a shield while the workflow is cancelled: the rescuer has to be there all the same.
+        with self._rescuer:
+            await self._rescue_again_and_again(scope)
+
+    async def _rescue_again_and_again(self, scope: anyio.CancelScope) -> None:
         for attempt in range(RESCUES):
             await anyio.sleep(SCALE * float(2**26))
             self.pokes = 1_000_000
