@@ -26,7 +26,7 @@ from durable_anyio.exceptions import WorkflowAlreadyStartedError
 
 from . import workflows
 from .running import Run, client, outcome_of
-from .workflows import Program, work
+from .workflows import Errand, Program, work
 
 MOST_KILLS = 6
 
@@ -60,7 +60,7 @@ def run_killed(programs: Mapping[str, Body], *, backend: str, seed: int) -> Kill
             assert lines >= kill_after > 0, f"the process ended by itself with {process.returncode}"
             kills += 1
         told = pickle.loads((Path(directory) / "out").read_bytes())
-    runs = {name: Run(WorkflowHistory.from_json(text), outcome, []) for name, (text, outcome) in told.items()}
+    runs = {name: Run(WorkflowHistory.from_json(text), outcome, [], []) for name, (text, outcome) in told.items()}
     return Killed(runs, kills)
 
 
@@ -71,7 +71,7 @@ async def _main(directory: Path) -> None:
     async with client(f"sqlite:{directory / 'runs.db'}") as connected:
         workflows.clients.append(connected)
         workflows.on_attempt = _say
-        async with Worker(connected, task_queue="q", workflows=[Program], activities=[work]), anyio.create_task_group() as group:
+        async with Worker(connected, task_queue="q", workflows=[Program, Errand], activities=[work]), anyio.create_task_group() as group:
             for name, program in programs.items():
                 group.start_soon(_one, connected, name, program, told)
     (directory / "out").write_bytes(pickle.dumps(told))

@@ -1,4 +1,4 @@
-"""Random durable programs: those of tests/backend with activities, signals and cancellations from outside."""
+"""Random durable programs: those of tests/backend with activities, children, signals and cancellations from outside."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ DURABLE_LEAVES: Table = {
     "activity_soon": (10, (_kind, _small)),
     "signal": (10, (_small, _small)),
     "stop": (2, ()),
+    "child": (6, (_small, _small, _small)),
+    "tell": (3, (_small,)),
     "until": (4, (_small,)),
     "random": (1, ()),
 }
@@ -33,6 +35,10 @@ DURABLE_BRANCHES: Table = {
     **BRANCHES,
     "started": (8, (_kind, _small, BODY)),
 }
+
+
+RACING = frozenset({"child", "tell"})
+"""Operations whose answers come at once, side by side with what else happens then: runs of a program that has one may differ in that."""
 
 
 def make(seed: int) -> Body:

@@ -14,7 +14,7 @@ from durable_anyio.client import Client, WorkflowHandle, _connecting
 from durable_anyio.exceptions import WorkflowFailureError
 
 from . import workflows
-from .workflows import Program, error_shape, without_times, work
+from .workflows import Errand, Program, error_shape, without_times, work
 
 # Two causes nearer to each other than this may change places in another run, because work takes real time.
 SECONDS_APART = 20
@@ -36,6 +36,7 @@ class Run:
     outcome: Any
     """The result without its times, or the failure."""
     attempts: list[tuple[int, int]]
+    children: list[WorkflowHistory]
 
     def events(self) -> list[str]:
         """The history without workflow tasks, times and ids."""
@@ -66,7 +67,9 @@ async def run_all(programs: Mapping[str, Body], *, max_cached_workflows: int) ->
     async with client() as connected:
         workflows.clients.append(connected)
         try:
-            worker = Worker(connected, task_queue="q", workflows=[Program], activities=[work], max_cached_workflows=max_cached_workflows)
+            worker = Worker(
+                connected, task_queue="q", workflows=[Program, Errand], activities=[work], max_cached_workflows=max_cached_workflows
+            )
             async with worker, anyio.create_task_group() as group:
                 for name, program in programs.items():
                     group.start_soon(_run, connected, name, program, runs)
@@ -80,7 +83,18 @@ async def _run(connected: Client, name: str, program: Body, runs: dict[str, Run]
     raises = name.endswith("0")
     handle = await connected.start_workflow(Program.run, repr(program), raises, id=name, task_queue="q")
     outcome = await outcome_of(handle)
-    runs[name] = Run(await handle.fetch_history(), outcome, workflows.attempts.pop(name, []))
+    history = await handle.fetch_history()
+    runs[name] = Run(history, outcome, workflows.attempts.pop(name, []), await _children(connected, history))
+
+
+async def _children(connected: Client, history: WorkflowHistory) -> list[WorkflowHistory]:
+    found = []
+    for event in history.events:
+        if event.HasField("child_workflow_execution_started_event_attributes"):
+            child = event.child_workflow_execution_started_event_attributes.workflow_execution
+            handle: WorkflowHandle[Any, Any] = connected.get_workflow_handle(child.workflow_id, run_id=child.run_id)
+            found.append(await handle.fetch_history())
+    return found
 
 
 async def outcome_of(handle: WorkflowHandle[Any, str]) -> Any:
@@ -97,16 +111,20 @@ async def outcome_of(handle: WorkflowHandle[Any, str]) -> Any:
 
 
 def replay_problem(run: Run) -> str | None:
-    """What is wrong when the history is replayed, as a whole and evicted after every activation; None if nothing is."""
-    events = list(run.history.events)
+    """What is wrong when the histories are replayed, as a whole and evicted after every activation; None if nothing is."""
+    return next(filter(None, map(_history_problem, [run.history, *run.children])), None)
+
+
+def _history_problem(history: WorkflowHistory) -> str | None:
+    events = list(history.events)
     try:
-        whole = list(_commands(run.history))
+        whole = list(_commands(history))
         started = [index for index, event in enumerate(events) if _kind(event) == "workflow_task_started"]
         completed = {event.workflow_task_completed_event_attributes.started_event_id for event in events}
         for index in started:
             if events[index].event_id not in completed:
                 continue
-            part = list(_commands(WorkflowHistory(run.history.workflow_id, events[: index + 1])))
+            part = list(_commands(WorkflowHistory(history.workflow_id, events[: index + 1])))
             if part != whole[: len(part)]:
                 number = next(n for n, pair in enumerate(zip(part, whole + [b""] * len(part), strict=False)) if pair[0] != pair[1])
                 there = whole[number] if number < len(whole) else None
@@ -116,7 +134,7 @@ def replay_problem(run: Run) -> str | None:
     return None
 
 
-_REPLAYER = Replayer(workflows=[Program])
+_REPLAYER = Replayer(workflows=[Program, Errand])
 
 
 def _commands(history: WorkflowHistory) -> Iterator[bytes]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import anyio
 from backend.interpreter import Interpreter, shape
-from backend.programs import Numbered
+from backend.programs import Numbered, walk
 
 from durable_anyio import RetryPolicy, activity, workflow
 from durable_anyio.client import Client
@@ -165,6 +165,17 @@ class DurableInterpreter(Interpreter):
                 handle.cancel()
             return await self._caught(handle)
 
+    async def op_child(self, n: int, track: Any, groups: Any, kind: int, mode: int, length: int) -> Any:
+        child = f"{workflow.info().workflow_id}-{n}"
+        options: Any = {"id": child, "cancellation_type": workflow.ChildWorkflowCancellationType(mode)}
+        return await self._caught(workflow.execute_child_workflow(Errand.run, kind, n, self._delay(n, length), **options))
+
+    async def op_tell(self, n: int, track: Any, groups: Any, index: int) -> Any:
+        """Signals a child of the program, which may have ended or not have begun; or cancels it."""
+        children = [number for number, op in walk(self._program) if op[0] == "child"] or [n]
+        handle = workflow.get_external_workflow_handle(f"{workflow.info().workflow_id}-{children[index % len(children)]}")
+        return await self._caught(handle.cancel() if index == 2 else handle.signal("poke"))
+
     async def op_until(self, n: int, track: Any, groups: Any, index: int) -> None:
         await workflow.wait_condition(lambda: self.pokes > index)
 
@@ -179,9 +190,10 @@ class DurableInterpreter(Interpreter):
         try:
             return "result", await awaitable
         except FailureError as error:
-            if not isinstance(error.__cause__, ApplicationError) or error.__cause__.details[:1] == () or error.__cause__.details[0] % 3:
-                return "failed", error_shape(error)
-            raise
+            cause = error.__cause__
+            if isinstance(cause, ApplicationError) and cause.details and cause.details[0] % 3 == 0:
+                raise
+            return "failed", error_shape(error)
 
     def _options(self, kind: str, n: int, mode: int) -> dict[str, Any]:
         pause = timedelta(seconds=self._delay(n, mode) + 0.5)
@@ -205,6 +217,29 @@ class DurableInterpreter(Interpreter):
             case "is stopped":
                 options["heartbeat_timeout"] = timedelta(seconds=2)
         return options
+
+
+@workflow.defn
+class Errand:
+    """A child: waits, then returns, fails, or asks an activity; a signal ends its wait."""
+
+    def __init__(self) -> None:
+        self.poked = anyio.Event()
+
+    @workflow.run
+    async def run(self, kind: int, n: int, seconds: float) -> int:
+        with anyio.move_on_after(seconds):
+            await self.poked.wait()
+        if kind == 1:
+            raise ApplicationError(f"{n} failed", n, type="Broken")
+        if kind == 2:
+            options: Any = {"start_to_close_timeout": timedelta(days=1)}
+            return int(await workflow.execute_activity(work, "succeeds", n, 0, **options))
+        return n
+
+    @workflow.signal
+    def poke(self) -> None:
+        self.poked.set()
 
 
 @workflow.defn
