@@ -19,7 +19,7 @@ from .workflows import Errand, Program, error_shape, without_times, work
 # Two causes nearer to each other than this may change places in another run, because work takes real time.
 SECONDS_APART = 20
 
-STUCK_SECONDS = 60
+STUCK_SECONDS = 120
 """What takes longer than that in real time does not end: its task fails again and again."""
 
 CAUSES = ("timer_fired", "activity_task_started", "workflow_execution_signaled", "workflow_execution_cancel_requested")

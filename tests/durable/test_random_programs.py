@@ -84,8 +84,11 @@ def report(seed: int, program: Body, found: str, *, swapped: bool) -> str:
 
         return await anyio.to_thread.run_sync(try_it)
 
-    running.STUCK_SECONDS = 3
-    small = anyio.run(lambda: shrink(program, fails, most_tries=100))
+    patience, running.STUCK_SECONDS = running.STUCK_SECONDS, 3
+    try:
+        small = anyio.run(lambda: shrink(program, fails, most_tries=100))
+    finally:
+        running.STUCK_SECONDS = patience
     return f"DURABLE_SEED={SEED}: the program of seed {seed}: {found}\nshrunk: {small!r}"
 
 
@@ -121,6 +124,20 @@ def test_a_difference_is_found() -> None:
     scheduled = next(e for e in runs["p-2"].history.events if e.HasField("activity_task_scheduled_event_attributes"))
     scheduled.activity_task_scheduled_event_attributes.activity_id = "9"
     assert "NondeterminismError" in (replay_problem(runs["p-2"]) or "")
+
+
+def test_a_failure_is_told_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test of the report: whatever sleeps shall be wrong."""
+    sleeps = "timer_fired_event_attributes"
+
+    def find(one: Run, other: Run, **_: object) -> str | None:
+        return "it sleeps" if any(event.HasField(sleeps) for event in one.history.events) else None
+
+    monkeypatch.setattr(f"{__name__}.problem", find)
+    program: Body = [("activity", 0, 0), ("group", [("scope", -2, False, [("sleep", 1)])], [[("activity", 0, 0)]])]
+    text = report(7, program, "it sleeps", swapped=False)
+    assert "the program of seed 7: it sleeps" in text
+    assert text.endswith("shrunk: [('sleep', 1)]")
 
 
 def test_killed_and_resumed() -> None:

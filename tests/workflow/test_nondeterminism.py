@@ -130,6 +130,7 @@ async def test_a_live_task_fails_with_the_line(env: WorkflowEnvironment, task_qu
     assert "event: 5" in rest
     assert failed.failure.application_failure_info.type == "NondeterminismError"
     assert failed.cause == 24
+    assert place in str(pending.last_failure)
     assert any(place in record.getMessage() for record in caplog.records)
     async with Worker(client, task_queue=task_queue, workflows=[Before], activities=ACTIVITIES):
         assert await handle.result() == "charged tea"
