@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from durable_anyio import workflow
+from durable_anyio.client import WorkflowHandle
 from durable_anyio.exceptions import ApplicationError, ForbiddenCallError, NondeterminismError, WorkflowFailureError
 from durable_anyio.testing import WorkflowEnvironment, check_determinism
 from durable_anyio.worker import WorkerError
@@ -33,9 +34,9 @@ async def test_signals_from_outside() -> None:
     async with WorkflowEnvironment.time_skipping() as env:
         start = await env.get_current_time()
 
-        async def drive(handle: object) -> None:
+        async def drive(handle: WorkflowHandle[code.Greetings, list[str]]) -> None:
             await env.sleep(10)
-            await env.client.get_workflow_handle_for(code.Greetings.run, handle.id).signal(code.Greetings.start)  # type: ignore[attr-defined]
+            await handle.signal(code.Greetings.start)
 
         result = await check_determinism(code.Greetings.run, ["Ada"], activities=[code.greet], drive=drive, environment=env, processes=1)
         assert result == ["hello Ada"]
