@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import _socket
 import asyncio
 import concurrent.futures
 import cProfile
 import datetime
+import functools
 import io
 import logging
 import os
@@ -181,6 +183,60 @@ def test_a_swallowed_refusal_poisons_the_step_all_the_same() -> None:
 
     assert "time.time" in str(_refusal(body))
     assert not made
+
+
+MADE_IN_C: dict[str, Callable[[], Any]] = {
+    "open": lambda: functools.partial(open, "never")(),
+    "open once more": lambda: list(map(open, ["never"])),
+    "open of a type": lambda: io.FileIO("never"),
+    "os.listdir": lambda: list(map(os.listdir, ["never"])),
+    "time.sleep": lambda: functools.partial(time.sleep, 0)(),
+    "socket.socket": lambda: _socket.socket(),
+    "os.mkdir": lambda: functools.partial(os.mkdir, "/never/never")(),
+}
+
+
+@pytest.mark.parametrize("name", MADE_IN_C)
+def test_what_c_code_does_to_the_world_is_seen_too(name: str) -> None:
+    if name == "time.sleep" and sys.version_info < (3, 13):
+        pytest.skip("before Python 3.13 the interpreter does not tell")
+    error = _refusal(MADE_IN_C[name])
+    assert str(error).startswith(f"{name.partition(' ')[0]}() is not possible inside a workflow")
+    assert f"{__file__}:" in str(error)
+
+
+def test_after_a_swallowed_refusal_the_world_is_still_out_of_reach(tmp_path: pathlib.Path) -> None:
+    def body() -> None:
+        with suppress(RuntimeError):
+            time.time()
+        with suppress(RuntimeError):
+            open(tmp_path / "made", "w").close()
+
+    assert "time.time" in str(_refusal(body))
+    assert not (tmp_path / "made").exists()
+
+
+def test_the_host_opens_files_as_it_likes(tmp_path: pathlib.Path) -> None:
+    _refusal(lambda: io.FileIO("never"))
+    (tmp_path / "made").write_text("seen")
+    assert (tmp_path / "made").read_text() == "seen"
+
+
+def test_an_error_that_nobody_caught_may_show_its_source() -> None:
+    class Noisy:
+        def __del__(self) -> None:
+            raise ValueError("said while it went away")
+
+    def body() -> None:
+        before, sys.unraisablehook = sys.unraisablehook, sys.__unraisablehook__
+        try:
+            Noisy()
+        finally:
+            sys.unraisablehook = before
+
+    run, task = _run(body)
+    assert run.scheduler.poison is None
+    task.outcome()
 
 
 def test_without_a_guard_nothing_is_looked_at() -> None:

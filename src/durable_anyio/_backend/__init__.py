@@ -2,8 +2,8 @@
 
 `_scheduler` runs tasks (`_task`) in steps (`_hosts`); `_scope` and `_taskgroup` are structured concurrency; `_clock` turns sleeps and
 deadlines into durable timers; `_operation` waits for the outside world; `_sync` has the primitives; `_forbidden` refuses what a
-workflow must not do, `_guard` finds it with the help of the table `_forbidden_calls`; `_closing` ends runs, and `_stubborn` what does not
-want to end; `_backend` is AnyIO's view of it all; `_runner` runs it on a virtual clock for tests.
+workflow must not do, `_guard` finds it with the help of the table `_forbidden_calls`, `_audit` and `_shared`; `_closing` ends runs, and
+`_stubborn` what does not want to end; `_backend` is AnyIO's view of it all; `_runner` runs it on a virtual clock for tests.
 """
 
 from ._backend import DurableBackend, register

@@ -2,11 +2,12 @@
 
 It is a profile function, set on the step's thread for the length of the step; a run without a guard pays one comparison a step. An error
 that leaves a profile function reaches the caller in place of the call, which is not made; the interpreter then drops the function. So the
-first forbidden call of a step is refused and poisons the step; what a step that swallowed the refusal does before it next waits is not
-looked at any more, and does not matter: its commands are thrown away.
+first forbidden call of a step is refused and poisons the step; a step that swallowed the refusal reads the clock unseen until it next
+waits, and that does not matter any more: its commands are thrown away.
 
-Not seen: what C code calls by itself (`functools.partial(time.time)()`, `map(random.random, …)`), because the interpreter reports only
-calls that Python code makes. `durable-anyio check` finds the usual ones of those in source.
+What C code calls by itself (`functools.partial(open)`, `io.FileIO(…)`) is no profile event. An audit hook sees it where it reaches the
+outside world (`_audit`); not seen are clocks and randomness (`functools.partial(time.time)()`, `map(random.random, …)`), and
+`durable-anyio check` finds the usual ones of those in source.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+from ._audit import watch
 from ._forbidden import IN_ACTIVITY, ForbiddenCallError, poisoned
 from ._forbidden_calls import (
     CLOCK_METHODS,
@@ -93,6 +95,7 @@ class CallGuard:
         if hook is None or loaded != self._loaded:
             hook = self._hook = self._make_hook()
             self._loaded = loaded
+        watch(self)
         previous = sys.getprofile()
         self._previous.profiler = previous
         if previous is None:
@@ -105,6 +108,7 @@ class CallGuard:
 
     def leave(self) -> None:
         """Give this thread the profiler back that it had."""
+        watch(None)
         previous = self._previous.profiler
         if previous is None or isinstance(previous, types.FunctionType | types.MethodType):
             sys.setprofile(previous)
@@ -117,23 +121,23 @@ class CallGuard:
             if event == "c_call":
                 rule = functions.get(arg)
                 if rule is not None:
-                    self._judge(frame, rule)
+                    self.judge(frame, rule)
                 elif arg.__name__ in CLOCK_METHODS and isinstance(arg.__self__, type) and issubclass(arg.__self__, datetime.date):
-                    self._judge(frame, Rule(f"{_clock_class(arg.__self__)}.{arg.__name__}", USE_TIME))
+                    self.judge(frame, Rule(f"{_clock_class(arg.__self__)}.{arg.__name__}", USE_TIME))
             elif event == "call":
                 code = id(frame.f_code)
                 if code in codes:
-                    self._judge(frame, codes[code][1])
+                    self.judge(frame, codes[code][1])
                 elif code in shared:
                     wrong = shared[code][1](frame)
                     if wrong is not None:
-                        self._judge(frame, Rule(wrong, ""))
+                        self.judge(frame, Rule(wrong, ""))
                 elif code == seed and frame.f_locals.get("a") is None:
-                    self._judge(frame, _UNSEEDED)
+                    self.judge(frame, _UNSEEDED)
 
         return hook
 
-    def _judge(self, frame: types.FrameType, rule: Rule) -> None:
+    def judge(self, frame: types.FrameType, rule: Rule) -> None:
         """Refuse the call that `frame` makes, or begins, unless somebody exempt stands behind it.
 
         :raises ForbiddenCallError: it is refused
