@@ -274,6 +274,8 @@ class Scheduler:
             if failure.__traceback__ is not None:
                 failure.__traceback__ = failure.__traceback__.tb_next
             self.end_task(task, None, failure)
+            if self.raise_exits and isinstance(failure, BaseExceptionGroup):
+                _raise_exit_in(failure)
         else:
             if trap is PARK:
                 if task.abort is not None and task.cancel_pending:
@@ -327,6 +329,15 @@ class Scheduler:
 async def _root(func: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...]) -> Any:
     """The body of a root task: `func` is called when the task first runs."""
     return await func(*args)
+
+
+def _raise_exit_in(group: BaseExceptionGroup[BaseException]) -> None:
+    """Raise the first KeyboardInterrupt or SystemExit in a group, if there is one: the host knows them by their own type only."""
+    exits = group.subgroup((KeyboardInterrupt, SystemExit))
+    while isinstance(exits, BaseExceptionGroup):
+        exits = exits.exceptions[0]
+    if exits is not None:
+        raise exits
 
 
 async def _nothing() -> None:

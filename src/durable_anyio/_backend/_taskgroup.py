@@ -120,12 +120,17 @@ class TaskGroup(BaseTaskGroup):
 
     async def leave(self, error: BaseException | None) -> BaseException | None:
         """Wait for the children; return what is left to raise."""
+        host = self.host
+        assert host is not None
+        if isinstance(error, KeyboardInterrupt | SystemExit) and host.scheduler.raise_exits:
+            # The host's business, and at once: the children may take long to end, and none of what they do would count.
+            self._forget(host)
+            self.abandon()
+            return self.cancel_scope.close(error)
         if error is not None:
             self._add_error(error)
         self._body_running = False
         self._check_closed()
-        host = self.host
-        assert host is not None
         try:
             if not self._closed:
                 self._host_waiting = True
