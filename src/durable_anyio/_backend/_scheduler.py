@@ -333,7 +333,7 @@ async def _root(func: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, 
 
 def _raise_exit_in(group: BaseExceptionGroup[BaseException]) -> None:
     """Raise the first KeyboardInterrupt or SystemExit in a group, if there is one: the host knows them by their own type only."""
-    exits = group.subgroup((KeyboardInterrupt, SystemExit))
+    exits: BaseException | None = group.subgroup((KeyboardInterrupt, SystemExit))
     while isinstance(exits, BaseExceptionGroup):
         exits = exits.exceptions[0]
     if exits is not None:
