@@ -135,20 +135,34 @@ class Worker:
         await outer.__aenter__()
         self._outer = outer
         try:
-            await outer.start(self.run)
+            await outer.start(self._run_beside_block)
         except BaseException as error:
             self._outer = None
             await _leave(outer, error)
             raise
         return self
 
+    async def _run_beside_block(self, *, task_status: TaskStatus[None]) -> None:
+        try:
+            await self.run(task_status=task_status)
+        except (KeyboardInterrupt, SystemExit):
+            if self._outer is None:
+                raise
+            # An exit is raised by the block's own task, at its end: raised by this one, asyncio's loop would stop under everybody.
+            self._outer.cancel_scope.cancel()
+
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool | None:
-        outer, self._outer = self._outer, None
+        outer = self._outer
         if outer is None:
             return None
         self._begin_shutdown()
         # An ordinary error of the block leaves it as it is; a cancellation belongs to the group, which knows whose it is.
-        await _leave(outer, None if isinstance(error, Exception) else error)
+        try:
+            await _leave(outer, None if isinstance(error, Exception) else error)
+        finally:
+            self._outer = None
+            if isinstance(self._fatal, KeyboardInterrupt | SystemExit):
+                raise self._fatal
         return None
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:

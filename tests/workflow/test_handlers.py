@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -135,6 +136,9 @@ interrupts: list[type[BaseException]] = []
 class Interrupted:
     """Is interrupted once, as by Ctrl-C while its code runs."""
 
+    def __init__(self) -> None:
+        self.over = anyio.Event()
+
     @workflow.run
     async def run(self, where: str) -> str:
         if where == "run":
@@ -153,6 +157,7 @@ class Interrupted:
         await work(1)
         if interrupts:
             raise interrupts.pop()
+        self.over.set()
 
     async def interrupt_in_a_group(self) -> None:
         try:
@@ -161,10 +166,9 @@ class Interrupted:
             raise BaseExceptionGroup("x", [ValueError("y"), error]) from None
 
     async def takes_its_time(self) -> None:
+        """Does not end before the interrupt is over, whatever is cancelled."""
         with anyio.CancelScope(shield=True):
-            await anyio.sleep(0.01)
-            while interrupts:
-                await anyio.sleep(3600)
+            await self.over.wait()
 
 
 @pytest.mark.parametrize("where", ["run", "body", "child", "group"])
@@ -183,6 +187,11 @@ def test_an_interrupt_reaches_the_host_and_the_workflow_goes_on(
                 return await handle.result()
 
     interrupts[:] = [kind]
+    before = set(threading.enumerate())
     with pytest.raises(kind):
         anyio.run(life, backend=anyio_backend)
+    for thread in threading.enumerate():
+        if thread not in before and not thread.daemon:
+            thread.join(5)
+            assert not thread.is_alive(), "the process would never end"
     assert anyio.run(life, backend=anyio_backend) == "went on"
