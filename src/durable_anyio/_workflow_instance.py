@@ -217,6 +217,7 @@ class WorkflowInstance(WorkflowRuntime):
             self.object = self._suspend = None
             self._conditions.clear()
             self._activities.release()
+            self._relations.release()
             self.scheduler.release()
 
     # -- an activation's phases

@@ -100,6 +100,16 @@ class Relations:
         self._signals: dict[int, Operation[None]] = {}
         self._cancels: dict[int, Operation[None]] = {}
 
+    def release(self) -> None:
+        """Forgets the run."""
+        for child in self._children.values():
+            child.started.release()
+            child.result.release()
+        self._children.clear()
+        self._signals.clear()
+        self._cancels.clear()
+        del self.scheduler, self.emit
+
     def _next(self, kind: str) -> int:
         self._last[kind] += 1
         return self._last[kind]

@@ -16,7 +16,7 @@ import pytest
 from durable_anyio import activity, workflow
 from durable_anyio.exceptions import ApplicationError
 
-from .activations import Driver, cancel, evict, failed, fired, query, result, signal
+from .activations import Driver, Job, cancel, evict, failed, fired, query, result, signal
 
 HOUR = timedelta(hours=1)
 
@@ -115,6 +115,16 @@ class Run:
             raise ValueError("again", held) from error
 
     @workflow.signal
+    async def talk_to_others(self) -> None:
+        held = canary()
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(workflow.get_external_workflow_handle("other").cancel)
+            child = await workflow.start_child_workflow("Child", id="child")
+            tg.start_soon(child.signal, "hurry")
+            await child
+        del held
+
+    @workflow.signal
     def go(self) -> None:
         self.event.set()
 
@@ -128,6 +138,13 @@ class Run:
     @workflow.query
     def state(self) -> bool:
         return self.waits
+
+
+def child_started(seq: int) -> Any:
+    job = Job()
+    job.resolve_child_workflow_execution_start.seq = seq
+    job.resolve_child_workflow_execution_start.succeeded.run_id = "child-run"
+    return job
 
 
 def end(driver: Driver) -> None:
@@ -168,12 +185,17 @@ def leftovers(ref: weakref.ref[Any]) -> str:
     return "" if found is None else f"{found!r} is held by {[type(one).__name__ for one in gc.get_referrers(found)]}"
 
 
+@pytest.mark.parametrize("others", ["none", "asked", "child"])
 @pytest.mark.parametrize("way", WAYS)
-def test_nothing_is_left(way: str) -> None:
+def test_nothing_is_left(way: str, others: str) -> None:
     canaries.clear()
     how, act = WAYS[way]
     driver = Driver(Run, how)
     driver.start()
+    if others != "none":
+        driver.step(signal("talk_to_others"))
+    if others == "child":
+        driver.step(child_started(1))
     act(driver)
     assert driver.instance.closed
     instance = driver.instance

@@ -74,9 +74,9 @@ class Operation(Generic[T]):
         self._scheduler.note_failed_operation(self)
         self._resolve()
 
-    def forget_error(self) -> None:
-        """Drop the error: the frames in its traceback may hold the operation."""
-        self._error = None
+    def release(self) -> None:
+        """Drop what may hold the operation itself: its error, through the frames in the traceback, and what asks for cancellation."""
+        self._error = self._on_cancel = None
 
     def request_cancel(self) -> None:
         """Ask the other side to cancel, at most once, and not after it has answered."""
@@ -114,5 +114,6 @@ class Operation(Generic[T]):
 
     def _resolve(self) -> None:
         self.done = True
+        self._on_cancel = None
         for task in list(self._waiters):
             self._scheduler.reschedule(task)

@@ -210,7 +210,7 @@ class Scheduler:
             stubborn += close_tasks(self, exits)
         self._ready.clear()
         for operation in self._failed_operations or ():
-            operation.forget_error()
+            operation.release()
         UNCLOSABLE.extend(stubborn)
         if exits:
             raise exits[0]
