@@ -5,6 +5,7 @@ A program whose tasks race has several right outcomes; Trio's own random order f
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -127,6 +128,8 @@ class Comparison:
     durable: dict[Outcome, int] = field(default_factory=dict)
     """Outcomes and the first order that gave each."""
     trio: dict[Outcome, int] = field(default_factory=dict)
+    seen: Counter[Outcome] = field(default_factory=Counter)
+    """How often Trio had each."""
     asked: int = 0
     """In how many orders Trio ran."""
     problem: str | None = None
@@ -137,6 +140,15 @@ class Comparison:
     """
     same_log: bool = False
     """Whether the logs of all tasks together agree in order 0. Mostly so; Trio cancels siblings in an order of its own."""
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether outcomes of ours are missing, and Trio may have them all the same.
+
+        Those that came only once in thousands of orders say that there are more which never came.
+        """
+        met = len(self.missing) < len(self.durable)
+        return bool(self.missing) and (self.trio_broke or (met and 1 in self.seen.values()))
 
     @property
     def missing(self) -> list[Outcome]:
@@ -166,10 +178,11 @@ async def compare(program: Body, *, fine: bool, orders: int = ORDERS, most_order
             found.trio_broke = True
         else:
             found.trio.setdefault(outcome, found.asked)
+            found.seen[outcome] += 1
         logs.append(log)
         found.asked += 1
     found.same_log = logs[0] == logs[1]
-    if found.missing and not (found.trio_broke and "AssertionError" not in repr(found.missing)):
+    if found.missing and (not found.unsettled or "AssertionError" in repr(found.missing)):
         found.problem = f"{len(found.missing)} of {len(found.durable)} outcomes are not among the {len(found.trio)} that Trio has"
     return found
 
