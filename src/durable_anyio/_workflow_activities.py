@@ -48,6 +48,8 @@ class StartedActivity(ActivityHandle[Any]):
 class Activities:
     """What is scheduled and not yet resolved, by sequence number."""
 
+    __slots__ = ("_converter", "_last_seq", "_pending", "_task_queue", "emit", "scheduler")
+
     def __init__(self, scheduler: Scheduler, converter: PayloadConverter, emit: Callable[[Any], None], task_queue: str) -> None:
         self.scheduler = scheduler
         self.emit = emit

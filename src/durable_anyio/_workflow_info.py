@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from ._workflow_runtime import Info, ParentInfo
 from .common import RetryPolicy
 
 __all__ = ["info_from_activation"]
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def _duration(message: Any, field: str) -> timedelta | None:
@@ -33,10 +37,10 @@ def info_from_activation(activation: Any, start: Any, *, namespace: str, task_qu
         cron_schedule=start.cron_schedule or None,
         execution_timeout=_duration(start, "workflow_execution_timeout"),
         first_execution_run_id=start.first_execution_run_id or activation.run_id,
-        headers=dict(start.headers),
+        headers=dict(start.headers) if start.headers else _NOTHING,
         namespace=namespace,
         parent=ParentInfo(parent.namespace, parent.run_id, parent.workflow_id) if parent is not None else None,
-        raw_memo=dict(start.memo.fields),
+        raw_memo=dict(start.memo.fields) if start.memo.fields else _NOTHING,
         retry_policy=RetryPolicy.from_proto(start.retry_policy) if start.HasField("retry_policy") else None,
         run_id=activation.run_id,
         run_timeout=_duration(start, "workflow_run_timeout"),

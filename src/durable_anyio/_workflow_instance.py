@@ -67,7 +67,14 @@ def failed_completion(run_id: str, error: BaseException, converter: PayloadConve
 
 
 class WorkflowInstance(WorkflowRuntime):
-    """One run of a workflow."""
+    """One run of a workflow. Slots, because idle runs are kept by the thousand; what few runs need is made when it is asked for."""
+
+    __slots__ = (
+        "_activities", "_cancel_requested", "_commands", "_conditions", "_ended", "_ended_by", "_evicted", "_given", "_handlers",
+        "_last_condition", "_last_timer", "_main", "_memo", "_origin_ns", "_queries", "_random", "_run_id", "_seed", "_suspend",
+        "_unhandled_signals", "closed", "continue_as_new_suggested", "converter", "definition", "failure", "history_length",
+        "history_size_bytes", "info", "is_replaying", "object", "origins", "scheduler",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -92,7 +99,9 @@ class WorkflowInstance(WorkflowRuntime):
         self.scheduler = Scheduler(self)
         self.scheduler.extra = self
         self.scheduler.guard = None if guard is None else guard.for_run_of(definition.cls)
-        self._random = random_module.Random(start.randomness_seed)
+        self._seed: int = start.randomness_seed
+        self._random: random_module.Random | None = None  # its state takes 2.5 KiB
+        self._memo: Mapping[str, Any] | None = None
         self._origin_ns = (start.start_time if start.HasField("start_time") else first_activation.timestamp).ToNanoseconds()
         self._activities = Activities(self.scheduler, converter, self._emit, task_queue)
         self._relations = Relations(self.scheduler, converter, self._emit, self.info)
@@ -197,6 +206,9 @@ class WorkflowInstance(WorkflowRuntime):
         completion.successful.commands.extend(self._commands)
         if not self._commands:
             completion.successful.SetInParent()
+        # Messages are large, and a query's keeps the whole activation alive.
+        self._commands.clear()
+        self._queries = []
         return completion
 
     def close(self) -> list[Stubborn]:
@@ -224,7 +236,7 @@ class WorkflowInstance(WorkflowRuntime):
 
     def _apply(self, jobs: Mapping[str, list[Any]]) -> None:
         for seed in jobs.get("update_random_seed", ()):
-            self._random.seed(seed.randomness_seed)
+            self._seed, self._random = seed.randomness_seed, None
         starts = jobs.get("initialize_workflow", [])
         arguments = self._start(starts[0]) if starts else []
         for signal in jobs.get("signal_workflow", ()):
@@ -366,16 +378,16 @@ class WorkflowInstance(WorkflowRuntime):
     def random(self) -> random_module.Random:
         if self.scheduler.read_only:
             raise ForbiddenCallError("random numbers are not possible in a query: they would differ in a replay")
+        if self._random is None:
+            self._random = random_module.Random(self._seed)
         return self._random
 
     def now(self) -> datetime:
         return self.info.start_time + timedelta(seconds=self.scheduler.current_time)
 
-    @functools.cached_property
-    def _memo(self) -> Mapping[str, Any]:
-        return {key: self.converter.from_payloads([payload], [None])[0] for key, payload in self.info.raw_memo.items()}
-
     def memo(self) -> Mapping[str, Any]:
+        if self._memo is None:
+            self._memo = {key: self.converter.from_payloads([payload], [None])[0] for key, payload in self.info.raw_memo.items()}
         return self._memo
 
     def start_activity(

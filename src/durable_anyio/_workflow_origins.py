@@ -39,6 +39,8 @@ _BOUNDARY = Scheduler.run.__code__
 class Origins:
     """The places of one run's commands, by the command's number: 1 for the first, answers to queries left out."""
 
+    __slots__ = ("_places", "_scheduler", "_timers", "always")
+
     def __init__(self, scheduler: Scheduler, *, always: bool = False) -> None:
         self.always = always
         self._scheduler = scheduler

@@ -48,7 +48,7 @@ class ActivityCancellationType(IntEnum):
     """Leave the activity running."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ParentInfo:
     """The workflow that started this one."""
 
@@ -57,7 +57,7 @@ class ParentInfo:
     workflow_id: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Info:
     """What a run knows about itself; the names are Temporal's."""
 
@@ -144,6 +144,8 @@ class ActivityHandle(ABC, Awaitable[R_co], Generic[R_co]):
 
 class WorkflowRuntime(ABC):
     """One run, as its own code sees it."""
+
+    __slots__ = ()
 
     info: Info
     is_replaying: bool

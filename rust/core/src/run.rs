@@ -6,7 +6,7 @@ use crate::{
     report,
     workflow::Workflow,
 };
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 use temporalio_protos::{
     coresdk::{
         workflow_activation::{
@@ -146,7 +146,7 @@ enum Open {
 #[derive(Debug)]
 pub struct Run {
     run_id: String,
-    options: RunOptions,
+    options: Arc<RunOptions>,
     workflow: Option<Workflow>,
     task: Option<Task>,
     /// The task whose history is being fetched.
@@ -163,10 +163,10 @@ pub struct Run {
 
 impl Run {
     #[must_use]
-    pub fn new(run_id: String, options: RunOptions) -> Run {
+    pub fn new(run_id: String, options: impl Into<Arc<RunOptions>>) -> Run {
         Run {
             run_id,
-            options,
+            options: options.into(),
             workflow: None,
             task: None,
             fetching: None,

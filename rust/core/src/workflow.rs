@@ -74,9 +74,9 @@ struct Queued {
     machine: Key,
     /// Which of the code's commands made it, counted from 1.
     number: u32,
-    /// Taken when the command is sent; the queue then only waits for the event.
-    attributes: Option<CommandAttributes>,
-    annotations: Annotations,
+    /// Taken when the command is sent; the queue then only waits for the event. Boxed, because it may wait for years and what is
+    /// taken is a kilobyte.
+    content: Option<Box<(CommandAttributes, Annotations)>>,
 }
 
 /// What a continued run inherits when the code does not say otherwise.
@@ -190,8 +190,8 @@ impl Workflow {
         self.queue.retain(|queued| !machines[queued.machine].is_withdrawn());
         let mut commands = Vec::new();
         for queued in &mut self.queue {
-            let Some(attributes) = queued.attributes.take() else { continue };
-            let annotations = std::mem::take(&mut queued.annotations);
+            let Some(content) = queued.content.take() else { continue };
+            let (attributes, annotations) = *content;
             commands.push(Command {
                 command_type: queued.kind as i32,
                 user_metadata: annotations.user_metadata,
@@ -204,7 +204,7 @@ impl Workflow {
 
     /// True when a command other than a marker waits to be sent: something else is to begin with it.
     pub(crate) fn has_unsent_commands(&self) -> bool {
-        let waits = |queued: &Queued| queued.attributes.is_some() && !self.machines[queued.machine].is_withdrawn();
+        let waits = |queued: &Queued| queued.content.is_some() && !self.machines[queued.machine].is_withdrawn();
         self.queue.iter().any(|queued| queued.kind != CommandType::RecordMarker && waits(queued))
     }
 
@@ -660,7 +660,7 @@ impl Workflow {
 
     fn push_command(&mut self, attributes: command::Attributes, machine: Key, annotations: Annotations) {
         let kind = attributes.as_type();
-        self.queue.push_back(Queued { kind, machine, number: self.command, attributes: Some(attributes), annotations });
+        self.queue.push_back(Queued { kind, machine, number: self.command, content: Some(Box::new((attributes, annotations))) });
     }
 }
 
@@ -716,4 +716,15 @@ fn is_ending(command: &LangCommand) -> bool {
 fn name_of(command: &LangCommand) -> String {
     let text = format!("{command:?}");
     text.split('(').next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every idle run keeps its queue, for as long as its timers last.
+    #[test]
+    fn a_waiting_command_is_small() {
+        assert!(size_of::<Queued>() <= 32, "{}", size_of::<Queued>());
+    }
 }

@@ -1,5 +1,7 @@
 //! What the actor asks of a run's state machines: a trait, so that its tests can script a run without any workflow code.
 
+use std::sync::Arc;
+
 use durable_core::{EvictionReason, LocalResult, Output, Run, RunOptions, RunStatistics};
 use temporalio_protos::{
     coresdk::workflow_completion::WorkflowActivationCompletion,
@@ -8,7 +10,7 @@ use temporalio_protos::{
 
 /// The contract is on the methods of [`Run`].
 pub(crate) trait Machine: Send + 'static {
-    fn new(run_id: String, options: RunOptions) -> Self;
+    fn new(run_id: String, options: Arc<RunOptions>) -> Self;
     fn handle_task(&mut self, task: PollWorkflowTaskQueueResponse);
     fn handle_history(&mut self, events: Vec<HistoryEvent>);
     fn handle_completion(&mut self, completion: WorkflowActivationCompletion);
@@ -24,7 +26,7 @@ pub(crate) trait Machine: Send + 'static {
 }
 
 impl Machine for Run {
-    fn new(run_id: String, options: RunOptions) -> Run {
+    fn new(run_id: String, options: Arc<RunOptions>) -> Run {
         Run::new(run_id, options)
     }
     fn handle_task(&mut self, task: PollWorkflowTaskQueueResponse) {

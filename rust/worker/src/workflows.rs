@@ -106,8 +106,9 @@ pub(crate) struct Workflows<M> {
     inputs: mpsc::UnboundedSender<Input>,
     activities: mpsc::UnboundedSender<activities::Input>,
     locals: mpsc::UnboundedSender<locals::Input>,
-    run_options: RunOptions,
-    entries: HashMap<String, Entry<M>>,
+    run_options: Arc<RunOptions>,
+    /// Boxed: a map keeps room for twice what it holds, and an entry is large.
+    entries: HashMap<String, Box<Entry<M>>>,
     /// Idle runs by when they became so: the first is the least recently used.
     idle: BTreeMap<u64, String>,
     ticks: u64,
@@ -130,14 +131,14 @@ impl<M: Machine> Workflows<M> {
     ) -> Workflows<M> {
         let options = &shared.options;
         let timeout_ms = u64::try_from(options.sticky_schedule_to_start_timeout.as_millis()).unwrap_or(u64::MAX);
-        let run_options = RunOptions {
+        let run_options = Arc::new(RunOptions {
             namespace: options.namespace.clone(),
             identity: options.identity.clone(),
             sticky_task_queue,
             task_queue: options.task_queue.clone(),
             sticky_schedule_to_start_timeout_ms: timeout_ms,
             replay_only: false,
-        };
+        });
         Workflows {
             shared,
             inputs,
@@ -247,7 +248,7 @@ impl<M: Machine> Workflows<M> {
                 heartbeat: None,
                 is_given_away: false,
             };
-            self.entries.insert(run_id.clone(), entry);
+            self.entries.insert(run_id.clone(), Box::new(entry));
             self.begin(&run_id, task, slot);
             self.trim();
             return;

@@ -11,7 +11,6 @@ are pushed back again and again, and never fire.
 from __future__ import annotations
 
 import math
-from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from ._forbidden import refuse_changes
@@ -66,7 +65,7 @@ class Clock:
         self._timers = timers
         self._armed: dict[int, Sleep | CancelScope] = {}
         self._changed: dict[int, CancelScope] = {}
-        self.overdue: deque[CancelScope] = deque()
+        self.overdue: list[CancelScope] = []
         """Scopes whose deadline was moved into the past: `expire_overdue` has to look at them."""
 
     def advance(self, seconds: float) -> None:
@@ -107,10 +106,10 @@ class Clock:
 
     def expire_overdue(self) -> None:
         """Cancel the scopes whose deadline was moved into the past, unless it was moved again since."""
-        while self.overdue:
-            scope = self.overdue.popleft()
+        for scope in self.overdue:  # may grow as it goes
             if scope.active and scope.deadline <= self.now:
                 scope.expire()
+        self.overdue.clear()
 
     def settle(self) -> None:
         """Start, restart and cancel the timers of the scopes whose deadlines changed since the last time."""

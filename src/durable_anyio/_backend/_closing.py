@@ -32,6 +32,8 @@ PRUNE_AT_LEAST = 64
 class Generators:
     """The async generators of one run in the order of their first use, held so that no collector ends them."""
 
+    __slots__ = ("_held", "_prune_at")
+
     def __init__(self) -> None:
         self._held: list[AsyncGenerator[Any, Any]] = []
         self._prune_at = PRUNE_AT_LEAST

@@ -73,8 +73,9 @@ class Scheduler:
         self._switches = 0
         self._sequence = 0
         self.events_made = 0
-        self._ready: deque[Task] = deque()
-        self._idle_waiters: deque[Task] = deque()
+        # A deque during a step, and while one is interrupted; a list between steps, because an empty deque takes 700 bytes.
+        self._ready: deque[Task] | list[Task] = []
+        self._idle_waiters: list[Task] = []
 
     # -- time
 
@@ -153,7 +154,8 @@ class Scheduler:
         now = time.perf_counter
         stop_at = None if budget_seconds is None else now() + budget_seconds
         # Locals: this loop is most of what a switch costs beside the task's own code.
-        ready, overdue, idle, resume = self._ready, self.clock.overdue, self._idle_waiters, self._resume
+        ready = self._ready = self._ready if isinstance(self._ready, deque) else deque(self._ready)
+        overdue, idle, resume = self.clock.overdue, self._idle_waiters, self._resume
         switches, policy, limit = self._switches, self._policy, self._max_switches
         with Step(self):
             try:
@@ -175,6 +177,7 @@ class Scheduler:
             finally:
                 self.current_task = None
         self._switches = 0
+        self._ready = list(ready)  # empty, unless the step was poisoned
         return True
 
     def call(self, func: Callable[..., T], *args: Any, read_only: bool = False) -> T:
@@ -233,8 +236,9 @@ class Scheduler:
     # -- inside a step
 
     def _wake_idle_waiters(self) -> None:
-        while self._idle_waiters:
-            self.reschedule(self._idle_waiters.popleft())
+        for task in self._idle_waiters:
+            self.reschedule(task)
+        self._idle_waiters.clear()
 
     def _take(self) -> Task:
         assert self._policy is not None

@@ -312,12 +312,13 @@ def _add(members: Any, member: Any) -> Any:
 
 
 def _remove(members: Any, member: Any) -> Any:
-    """Take a member out of such a set, if it is there. A dictionary stays one until it is empty."""
+    """Take a member out of such a set, if it is there."""
     if members is member:
         return None
     if type(members) is dict:
         members.pop(member.id, None)
-        return members or None
+        if len(members) == 1:
+            return members.popitem()[1]
     return members
 
 

@@ -2,7 +2,7 @@
 //!
 //! The workflow type says what happens: `ends` completes the run, `fails` fails the task, anything else goes on.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use durable_core::{EvictionReason, LocalResult, Output, RunOptions, RunStatistics};
 use temporalio_protos::{
@@ -50,7 +50,7 @@ impl ScriptedRun {
 }
 
 impl Machine for ScriptedRun {
-    fn new(run_id: String, _: RunOptions) -> ScriptedRun {
+    fn new(run_id: String, _: Arc<RunOptions>) -> ScriptedRun {
         ScriptedRun { run_id, outputs: VecDeque::new(), task: None, has_history: false, is_evicting: false, activations: 0 }
     }
 
