@@ -60,9 +60,10 @@ def gen(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The benchmarks: the scheduler against Trio, then the engine against DBOS, which lives in an environment of its own."""
+    """The benchmarks: the scheduler against Trio, a run's memory and CPU, and the engine against DBOS in an environment of its own."""
     session.install(".[trio]")
-    session.run("python", "benchmarks/scheduler.py")
+    for program in ("scheduler", "memory", "activation"):
+        session.run("python", f"benchmarks/{program}.py")
     session.run("python", "benchmarks/embedded.py", "--dbos", *session.posargs)
 
 

@@ -61,7 +61,7 @@ class HandlerDefinition:
                     "hint: make it positional, or put the options into a dataclass"
                 )
 
-    @property
+    @cached_property
     def label(self) -> str:
         """The function's name as its author knows it, without the places it is nested in."""
         return str(self.fn.__qualname__).rsplit("<locals>.", 1)[-1]
@@ -85,8 +85,17 @@ class HandlerDefinition:
         """The type of each positional parameter, None where it has no annotation."""
         return [self.hints.get(parameter.name) for parameter in self.parameters if parameter.kind in _POSITIONAL]
 
+    @cached_property
+    def arity(self) -> tuple[list[inspect.Parameter], int, bool]:
+        """The positional parameters, how many of them need an argument, and whether more arguments are taken."""
+        positional = [parameter for parameter in self.parameters if parameter.kind in _POSITIONAL]
+        least = sum(parameter.default is parameter.empty for parameter in positional)
+        return positional, least, any(parameter.kind is parameter.VAR_POSITIONAL for parameter in self.parameters)
+
     def types_for(self, count: int) -> list[Any | None]:
         """The types with which `count` payloads are decoded."""
+        if count == len(self.arg_types):
+            return self.arg_types
         known = self.arg_types[:count]
         rest = next((p for p in self.parameters if p.kind is p.VAR_POSITIONAL), None)
         filler = self.hints.get(rest.name) if rest else None
@@ -226,9 +235,7 @@ def check_arguments(target: Any, args: Sequence[Any]) -> None:
     handler = _handler_of(target)
     if handler is None:
         return
-    positional = [p for p in handler.parameters if p.kind in _POSITIONAL]
-    least = sum(p.default is p.empty for p in positional)
-    open_ended = any(p.kind is p.VAR_POSITIONAL for p in handler.parameters)
+    positional, least, open_ended = handler.arity
     if len(args) < least or (len(args) > len(positional) and not open_ended):
         most = len(positional)
         wanted = f"at least {least}" if open_ended else str(least) if least == most else f"{least} to {most}"

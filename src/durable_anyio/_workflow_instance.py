@@ -259,9 +259,9 @@ class WorkflowInstance(WorkflowRuntime):
             self._cancel_requested = True
             if self._main is not None:
                 self._main.cancel(cancel.reason or None)
-        unknown = sorted(jobs.keys() - _KNOWN_JOBS)
-        if unknown:
-            raise LookupError(f"the history holds {', '.join(unknown)}, which this release of durable-anyio does not know")
+        if not jobs.keys() <= _KNOWN_JOBS:
+            unknown = ", ".join(sorted(jobs.keys() - _KNOWN_JOBS))
+            raise LookupError(f"the history holds {unknown}, which this release of durable-anyio does not know")
 
     def _start(self, start: Any) -> list[Any]:
         handler = self.definition.run
@@ -273,10 +273,10 @@ class WorkflowInstance(WorkflowRuntime):
         return arguments
 
     def _decode(self, handler: HandlerDefinition, payloads: Sequence[Any], kind: str) -> list[Any]:
-        label = f"the arguments of the {kind} {handler.label}"
         try:
             arguments = self.converter.from_payloads(payloads, handler.types_for(len(payloads)))
         except DataConversionError as error:
+            label = f"the arguments of the {kind} {handler.label}"
             raise DataConversionError(error.what, f"{label}, {error.where}" if error.where else label, error.hint) from error
         check_arguments(handler, arguments)
         return arguments

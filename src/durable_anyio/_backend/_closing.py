@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
@@ -47,22 +47,33 @@ class Generators:
     def finalize(self, generator: AsyncGenerator[Any, Any]) -> None:
         """Do nothing: a held generator is not collected, and one that was let go is finished."""
 
+    def __bool__(self) -> bool:
+        return bool(self._held)
+
     def take(self) -> list[AsyncGenerator[Any, Any]]:
         """Hand over the unfinished generators."""
         held, self._held = self._held, []
         return [generator for generator in held if getattr(generator, "ag_frame", None) is not None]
 
 
-@contextmanager
-def quiet_resource_warnings() -> Iterator[None]:
+def quiet_resource_warnings() -> AbstractContextManager[None]:
     """Keep what dies with a run from warning that it was not closed, a memory stream for instance: nobody forgot anything.
 
     Only where such warnings are shown at all, because changing the filters makes Python show old warnings once more.
     """
-    matching = (one[0] for one in warnings.filters if one[1] is None and issubclass(ResourceWarning, one[2]) and one[3] is None)
-    if next(matching, "default") == "ignore":
-        yield
-        return
+    for action, message, category, module, _ in warnings.filters:
+        if message is None and module is None and issubclass(ResourceWarning, category):
+            if action == "ignore":
+                return _QUIET
+            break
+    return _quietened()
+
+
+_QUIET = nullcontext()
+
+
+@contextmanager
+def _quietened() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         yield

@@ -202,6 +202,9 @@ class Scheduler:
         if self.closing:
             return []
         self.closing = True
+        if not self.tasks and not self.generators and not self._failed_operations:
+            self._ready.clear()
+            return []
         exits: list[BaseException] = []
         with Step(self), quiet_resource_warnings():
             stubborn = close_tasks(self, exits)
