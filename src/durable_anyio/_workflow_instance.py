@@ -70,10 +70,10 @@ class WorkflowInstance(WorkflowRuntime):
     """One run of a workflow. Slots, because idle runs are kept by the thousand; what few runs need is made when it is asked for."""
 
     __slots__ = (
-        "_activities", "_cancel_requested", "_commands", "_conditions", "_ended", "_ended_by", "_evicted", "_given", "_handlers",
-        "_last_condition", "_last_timer", "_main", "_memo", "_origin_ns", "_queries", "_random", "_run_id", "_seed", "_suspend",
-        "_unhandled_signals", "closed", "continue_as_new_suggested", "converter", "definition", "failure", "history_length",
-        "history_size_bytes", "info", "is_replaying", "object", "origins", "scheduler",
+        "__weakref__", "_activities", "_cancel_requested", "_commands", "_conditions", "_ended", "_ended_by", "_evicted", "_given",
+        "_handlers", "_last_condition", "_last_timer", "_main", "_memo", "_origin_ns", "_queries", "_random", "_relation_jobs",
+        "_relations", "_run_id", "_seed", "_suspend", "_unhandled_signals", "closed", "continue_as_new_suggested", "converter",
+        "definition", "failure", "history_length", "history_size_bytes", "info", "is_replaying", "object", "origins", "scheduler",
     )  # fmt: skip
 
     def __init__(
@@ -104,7 +104,7 @@ class WorkflowInstance(WorkflowRuntime):
         self._memo: Mapping[str, Any] | None = None
         self._origin_ns = (start.start_time if start.HasField("start_time") else first_activation.timestamp).ToNanoseconds()
         self._activities = Activities(self.scheduler, converter, self._emit, task_queue)
-        self._relations = Relations(self.scheduler, converter, self._emit, self.info)
+        self._relations: Relations | None = None
         self.origins = Origins(self.scheduler)
         self.failure: BaseException | None = None
         """Why the last completion failed its task."""
@@ -229,7 +229,9 @@ class WorkflowInstance(WorkflowRuntime):
             self.object = self._suspend = None
             self._conditions.clear()
             self._activities.release()
-            self._relations.release()
+            if self._relations is not None:
+                self._relations.release()
+                self._relations = None
             self.scheduler.release()
 
     # -- an activation's phases
@@ -247,7 +249,7 @@ class WorkflowInstance(WorkflowRuntime):
         for job in jobs.get("resolve_activity", ()):
             self._activities.resolve(job.seq, job.result)
         for variant, job in self._relation_jobs:
-            self._relations.resolve(variant, job)
+            self._related().resolve(variant, job)
         timers = [job.seq for job in jobs.get("fire_timer", ())]
         deadlines = [timer for timer in timers if self.scheduler.is_deadline(timer)]
         for timer in timers:
@@ -353,6 +355,11 @@ class WorkflowInstance(WorkflowRuntime):
 
     # -- for the scheduler and the run's own code
 
+    def _related(self) -> Relations:
+        if self._relations is None:
+            self._relations = Relations(self.scheduler, self.converter, self._emit, self.info)
+        return self._relations
+
     def _emit(self, command: Any, timer: int = 0) -> None:
         if self.scheduler.closing:
             return
@@ -405,7 +412,7 @@ class WorkflowInstance(WorkflowRuntime):
         self, name: str, args: Sequence[Any], options: Mapping[str, Any], result_type: Any | None
     ) -> StartedChild:
         await checkpoint_if_cancelled()
-        child = self._relations.start_child(name, args, options, result_type, self._new_id)
+        child = self._related().start_child(name, args, options, result_type, self._new_id)
         await child.started.wait()
         return child
 
@@ -414,7 +421,7 @@ class WorkflowInstance(WorkflowRuntime):
         return await child
 
     def external_workflow(self, workflow_id: str, run_id: str | None) -> External:
-        return self._relations.external(workflow_id, run_id)
+        return self._related().external(workflow_id, run_id)
 
     def _new_id(self) -> str:
         return str(uuid.UUID(int=self.random.getrandbits(128), version=4))
