@@ -48,7 +48,7 @@ class Worker:
         that are ready share it; a step that needs longer goes on afterwards, and is interrupted only where its code awaits.
     :param forbidden_calls: what is done about calls that a workflow must not make, its libraries' included: "off" looks for none, the
         default outside test environments; "suspend" fails the workflow task; "raise" ends the worker with the error besides, the default in
-        test environments. docs/checks.md has the list. Looking makes a step several times slower.
+        test environments. docs/checks.md has the list. Looking makes workflow code twenty to thirty times slower.
     :param exempt_modules: modules, with their submodules, that may make such calls.
     :param blocked_step_warning: a workflow's step that keeps the thread for longer is reported in the log, once and with its stack; None:
         none is. Nothing is reported while a debugger looks at the step.

@@ -10,6 +10,7 @@ import concurrent.futures
 import cProfile
 import datetime
 import functools
+import gc
 import io
 import logging
 import os
@@ -237,6 +238,27 @@ def test_an_error_that_nobody_caught_may_show_its_source() -> None:
     run, task = _run(body)
     assert run.scheduler.poison is None
     task.outcome()
+
+
+def test_what_the_garbage_collector_ends_is_not_the_workflows_doing(tmp_path: pathlib.Path) -> None:
+    closed: list[bool] = []
+
+    class Leftover:
+        """Something of the host's, in a cycle, that happens to be collected during a step."""
+
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            closed.append(pathlib.Path(tmp_path).exists())
+
+    gc.collect()
+    Leftover()
+    run, task = _run(gc.collect)
+    assert run.scheduler.poison is None
+    assert closed == [True]
+    task.outcome()
+    assert "time.time" in str(_refusal(lambda: (gc.collect(), time.time())))
 
 
 def test_without_a_guard_nothing_is_looked_at() -> None:

@@ -13,6 +13,7 @@ outside world (`_audit`); not seen are clocks and randomness (`functools.partial
 from __future__ import annotations
 
 import datetime
+import gc
 import logging
 import random
 import sys
@@ -65,6 +66,18 @@ _SEED = random.Random.seed.__code__
 _UNSEEDED = Rule("random.Random", USE_RANDOM)
 
 
+class _Collecting(threading.local):
+    """Whether the garbage collector works on this thread. What it ends is not the doing of the code that it happens to interrupt."""
+
+    now = False
+
+    def __call__(self, phase: str, info: dict[str, int]) -> None:
+        self.now = phase == "start"
+
+
+_collecting = _Collecting()
+
+
 def unguarded(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
     """Call `function`; the guard lets everything below this frame pass."""
     return function(*args, **kwargs)
@@ -96,6 +109,8 @@ class CallGuard:
             hook = self._hook = self._make_hook()
             self._loaded = loaded
         watch(self)
+        if _collecting not in gc.callbacks:
+            gc.callbacks.append(_collecting)
         previous = sys.getprofile()
         self._previous.profiler = previous
         if previous is None:
@@ -142,6 +157,8 @@ class CallGuard:
 
         :raises ForbiddenCallError: it is refused
         """
+        if _collecting.now:
+            return
         frames = list(_step_frames(frame))
         for seen in frames:
             if seen.f_code is unguarded.__code__ or self._is_exempt(_module(seen)):
