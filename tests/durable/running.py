@@ -53,7 +53,12 @@ class Run:
             if any((time, kind) != other and {kind, other[1]} != OWN_SIGNAL for other in moment):
                 return True
             moment.append((time, kind))
-        return False
+        return any(self._stops_several(time) for time, kind in causes if kind == "workflow_execution_signaled")
+
+    def _stops_several(self, time: float) -> bool:
+        """Whether a signal leads to several cancel requests: an activity that is stopped ends in real time, beside all that follows."""
+        requests = [event for event in self.history.events if event.HasField("activity_task_cancel_requested_event_attributes")]
+        return len([one for one in requests if abs(one.event_time.ToNanoseconds() / 1e9 - time) < SECONDS_APART]) > 1
 
 
 def client(target: str = "sqlite::memory:") -> Any:
