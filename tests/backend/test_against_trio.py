@@ -40,6 +40,10 @@ KNOWN: list[tuple[str, Body]] = [
         "a shield put up while a task is on its way to its cancellation, where Trio breaks",
         [("group", [], [[("raise",)], [("group", [("notify", 0, False)], [[("scope", 0, False, [("shield", 1, True)])]])]])],
     ),
+    (
+        "a scope looked at through its shield when its deadline has just passed",
+        [("scope", -2, False, [("deadline", 0, 0), ("shield", 0, False), ("look", 0)])],
+    ),
     ("a scope cancelled before it is entered", [("cancel", 0), ("scope", -2, True, [("checkpoint",)]), ("look", 0)]),
     (
         "a group cancelled while it waits for its children",

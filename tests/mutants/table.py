@@ -52,7 +52,8 @@ ORDER = [
     Mutant("a limiter hands out to the last", SYNC, "CapacityLimiter._hand_out", "next(iter(self._waiters))",
            "next(reversed(self._waiters))"),
     Mutant("a cancellation reaches the newest child first", SCOPE, "CancelScope.recalculate", "reversed(scope.children)", "scope.children"),
-    Mutant("idle waiters wake in reverse", SCHEDULER, "Scheduler._wake_idle_waiters", "popleft()", "pop()"),
+    Mutant("idle waiters wake in reverse", SCHEDULER, "Scheduler._wake_idle_waiters", "in self._idle_waiters:",
+           "in [*self._idle_waiters][::-1]:"),
     Mutant("idle waiters do not wait", SCHEDULER, "Scheduler.run", "if not ready:", "if self._idle_waiters or not ready:"),
 ]  # fmt: skip
 
@@ -104,6 +105,8 @@ SCOPES = [
            "min(self._deadline, self.parent.effective_deadline())",
            "self._deadline"),
     Mutant("the effective deadline sees through shields", SCOPE, "CancelScope.effective_deadline", "or self._shield", ""),
+    Mutant("a deadline just past is not seen by a change of the shield", SCOPE, "CancelScope.recalculate", "scope.cancel_called",
+           "scope._called"),
     Mutant("the reason of a cancellation is lost", SCOPE, "CancelScope._cancel", "self._reason = reason", "pass"),
     Mutant("an exited scope can be entered again", SCOPE, "CancelScope.enter", "if self._entered:", "if self.active:"),
 ]  # fmt: skip

@@ -213,7 +213,8 @@ class CancelScope(BaseCancelScope):
         pending: list[CancelScope] = [self]
         while pending:
             scope = pending.pop()
-            effective = scope._called or scope._sees_parent()
+            # Not `_called`: as on Trio, whoever looks at a scope whose deadline has just been moved into the past cancels it.
+            effective = scope.cancel_called or scope._sees_parent()
             if effective != scope.effective:
                 scope.effective = effective
                 if effective:
