@@ -219,9 +219,9 @@ class Worker:
             # The core is closed, or never started this worker: nobody is left who would ask the activities to stop.
             self._runner.cancel_all("the client is closed")
         finally:
-            self._host.close()
             self._core.detach(self._id)
             self._client._workers.discard(self)
+            await self._host.close_in_turns(self._step_seconds)
 
     def _start_command(self) -> Any:
         command = _Command()

@@ -15,6 +15,7 @@ import pytest
 from durable_anyio import Client, Worker, workflow
 from durable_anyio._bridge.turns import Turns
 from durable_anyio.testing import WorkflowEnvironment
+from durable_anyio.worker import WorkerError
 
 pytestmark = pytest.mark.anyio
 
@@ -137,6 +138,41 @@ async def test_no_budget_means_one_resumption_a_slice(env: WorkflowEnvironment, 
     with anyio.fail_after(60):
         await run_busy(env.client, task_queue, 10, 5, step_time_budget=timedelta(0))
     assert [len(one) for one in slices()] == [1] * 50
+
+
+@workflow.defn
+class Closed:
+    """Tells when it is closed."""
+
+    @workflow.run
+    async def run(self) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            order.append(0)
+
+    @workflow.query
+    def is_loaded(self) -> bool:
+        return True
+
+
+async def test_runs_are_closed_in_slices_too(anyio_backend: str, task_queue: str) -> None:
+    count = 20
+    order.clear()
+    with anyio.fail_after(60), pytest.raises(ExceptionGroup) as caught:
+        client = await Client.connect("sqlite::memory:")
+        async with anyio.create_task_group() as service:
+            worker = Worker(client, task_queue=task_queue, workflows=[Closed], step_time_budget=timedelta(0))
+            for number in range(count):
+                await client.start_workflow(Closed.run, id=f"c{number}", task_queue=task_queue)
+            await service.start(worker.run)
+            for number in range(count):
+                assert await client.get_workflow_handle_for(Closed.run, f"c{number}").query(Closed.is_loaded)
+            service.start_soon(HostTask().run)
+            await client.close()  # under the worker, whose core can no longer tell it to forget one run after another
+            await anyio.sleep_forever()
+    assert caught.group_contains(WorkerError)
+    assert [len(one) for one in slices()] == [1] * count
 
 
 def test_a_budget_below_zero_is_refused() -> None:
