@@ -155,7 +155,11 @@ class WorkflowInstance(WorkflowRuntime):
             eviction = jobs["remove_from_cache"][0]
             if eviction.reason == _EVICTED_FOR_NONDETERMINISM:
                 label = f"workflow {self.info.workflow_id!r} ({self.info.workflow_type})"
-                self.failure = difference(eviction.message, self.origins, self.scheduler, workflow=label)
+                try:
+                    self.failure = difference(eviction.message, self.origins, self.scheduler, workflow=label)
+                except Exception:  # source files that cannot be read and the like: what the core said is true all the same
+                    _log.exception("where %s differs from its history cannot be told; please report it", label)
+                    self.failure = NondeterminismError(f"{label}: {eviction.message}")
             return
         if not self.is_replaying:
             self.origins.forget()

@@ -79,6 +79,17 @@ def test_a_missing_command_shows_where_the_tasks_wait() -> None:
     assert error.stack in str(error)
 
 
+def test_what_cannot_be_told_in_detail_is_told_all_the_same(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def unreadable(*_: object, **__: object) -> NondeterminismError:
+        raise OSError("no such file")
+
+    monkeypatch.setattr("durable_anyio._workflow_instance.difference", unreadable)
+    error = differs(code.NoTimer)
+    assert "expected: StartTimer (timer 1)" in str(error)
+    assert "shop-1" in str(error)
+    assert any("please report it" in record.getMessage() for record in caplog.records)
+
+
 @workflow.defn(name="Live")
 class Before:
     def __init__(self) -> None:
