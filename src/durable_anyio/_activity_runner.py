@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -14,6 +14,7 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from ._bridge.proto import message
+from ._commands import STEP_HEADER
 from ._definitions import ActivityDefinition, check_arguments
 from ._failure import failure_from_exception
 from .activity import Info, current_context
@@ -71,6 +72,8 @@ class ActivityRunner:
         converter: PayloadConverter,
         task_queue: str,
         max_concurrent: int,
+        max_concurrent_local: int,
+        find_step: Callable[[str, int], Callable[[], Any] | None],
         send_completion: Callable[[bytes], None],
         send_heartbeat: Callable[[bytes], None],
     ) -> None:
@@ -78,7 +81,11 @@ class ActivityRunner:
         self._converter = converter
         self._task_queue = task_queue
         self._max_concurrent = max_concurrent
+        self._max_concurrent_local = max_concurrent_local
+        self._find_step = find_step
         self._limiter: anyio.CapacityLimiter | None = None
+        # Of their own: a workflow task waits for them, so that ordinary activities must not keep them waiting.
+        self._local_limiter: anyio.CapacityLimiter | None = None
         self._send_completion = send_completion
         self._send_heartbeat = send_heartbeat
         self._attempts: dict[bytes, _Attempt] = {}
@@ -123,6 +130,8 @@ class ActivityRunner:
         self._send_completion(completion.SerializeToString())
 
     async def _execute(self, attempt: _Attempt, start: Any) -> Any:
+        if start.is_local and STEP_HEADER in start.header_fields:
+            return await self._execute_step(attempt, start)
         found = self._activities.get(start.activity_type)
         if found is None:
             known = ", ".join(sorted(self._activities)) or "none"
@@ -139,14 +148,37 @@ class ActivityRunner:
             if definition.handler.is_async:
                 return await function(*arguments)
             attempt.in_thread = True
-            return await self._in_thread(function, arguments)
+            return await self._in_thread(function, arguments, is_local=start.is_local)
         raise CancelledError(attempt.reason or "cancelled")
 
-    async def _in_thread(self, function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
-        if self._limiter is None:
+    async def _execute_step(self, attempt: _Attempt, start: Any) -> Any:
+        function = self._find_step(start.workflow_execution.run_id, int(start.header_fields[STEP_HEADER].data))
+        if function is None:
+            raise ApplicationError(f"the run that asked for the step {start.activity_type!r} is no longer here", type="NotFoundError")
+        current_context.set(attempt)
+        with attempt.scope:
+            if inspect.iscoroutinefunction(function):
+                return await function()
+            attempt.in_thread = True
+            result = await self._in_thread(function, (), is_local=True)
+            if inspect.isawaitable(result):  # a lambda round a coroutine function, or a callable object
+                attempt.in_thread = False
+                return await result
+            return result
+        raise CancelledError(attempt.reason or "cancelled")
+
+    async def _in_thread(self, function: Callable[..., Any], arguments: Sequence[Any], *, is_local: bool) -> Any:
+        if self._limiter is None or self._local_limiter is None:
             self._limiter = anyio.CapacityLimiter(self._max_concurrent)
+            self._local_limiter = anyio.CapacityLimiter(self._max_concurrent_local)
+        limiter = self._local_limiter if is_local else self._limiter
+
+        def call() -> tuple[Any]:
+            return (function(*arguments),)  # wrapped, because Trio refuses a function that returns a coroutine
+
         # Not abandoned: the attempt's answer is the thread's, also when it was asked to stop and went on to its end.
-        return await anyio.to_thread.run_sync(functools.partial(function, *arguments), limiter=self._limiter)
+        (result,) = await anyio.to_thread.run_sync(call, limiter=limiter)
+        return result
 
     def _fill_failure(self, completion: Any, error: Exception, start: Any) -> None:
         try:

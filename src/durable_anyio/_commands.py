@@ -9,6 +9,7 @@ from typing import Any
 
 from ._bridge.proto import message
 from ._definitions import ActivityOptions
+from ._workflow_runtime import LocalCall
 from .common import RetryPolicy
 
 __all__ = [
@@ -23,13 +24,19 @@ __all__ = [
     "query_failed",
     "query_succeeded",
     "request_cancel_activity",
+    "request_cancel_local_activity",
     "schedule_activity",
+    "schedule_local_activity",
     "signal_external_workflow",
     "start_child_workflow",
     "start_timer",
 ]
 
 _Command = message("coresdk.workflow_commands.WorkflowCommand")
+_Payload = message("temporal.api.common.v1.Payload")
+
+# The header with which a step's command finds its function again: only this process can read it.
+STEP_HEADER = "durable-anyio-step"
 
 # A cancellation type travels as this number when the program names none: TRY_CANCEL.
 _DEFAULT_CANCELLATION_TYPE = 0
@@ -75,6 +82,41 @@ def schedule_activity(
     activity.cancellation_type = _DEFAULT_CANCELLATION_TYPE if options.cancellation_type is None else int(options.cancellation_type)
     if summary is not None:
         command.user_metadata.summary.CopyFrom(summary)
+    return command
+
+
+def schedule_local_activity(
+    seq: int, call: LocalCall, payloads: Sequence[Any], *, activity_id: str, summary: Any | None, backoff: Any | None
+) -> Any:
+    """`backoff` is the resolution that asked for this further attempt."""
+    command = _Command()
+    activity = command.schedule_local_activity
+    options = call.options
+    activity.seq = seq
+    activity.activity_id = activity_id
+    activity.activity_type = call.name
+    activity.arguments.extend(payloads)
+    if call.step is not None:
+        activity.headers[STEP_HEADER].CopyFrom(_Payload(data=str(seq).encode()))
+    if backoff is not None:
+        activity.attempt = backoff.attempt
+        if backoff.HasField("original_schedule_time"):
+            activity.original_schedule_time.CopyFrom(backoff.original_schedule_time)
+    _set_duration(activity, "schedule_to_close_timeout", options.schedule_to_close_timeout)
+    _set_duration(activity, "schedule_to_start_timeout", options.schedule_to_start_timeout)
+    _set_duration(activity, "start_to_close_timeout", options.start_to_close_timeout)
+    _set_duration(activity, "local_retry_threshold", call.retry_threshold)
+    if options.retry_policy is not None:
+        activity.retry_policy.CopyFrom(options.retry_policy.to_proto())
+    activity.cancellation_type = _DEFAULT_CANCELLATION_TYPE if options.cancellation_type is None else int(options.cancellation_type)
+    if summary is not None:
+        command.user_metadata.summary.CopyFrom(summary)
+    return command
+
+
+def request_cancel_local_activity(seq: int) -> Any:
+    command = _Command()
+    command.request_cancel_local_activity.seq = seq
     return command
 
 

@@ -14,9 +14,9 @@ from ._workflow_runtime import ActivityCancellationType, ActivityHandle
 from .converter import PayloadConverter
 from .exceptions import DataConversionError
 
-__all__ = ["Activities", "StartedActivity"]
+__all__ = ["MODES", "Activities", "StartedActivity"]
 
-_MODES: dict[int, Literal["try", "wait", "abandon"]] = {
+MODES: dict[int, Literal["try", "wait", "abandon"]] = {
     ActivityCancellationType.TRY_CANCEL: "try",
     ActivityCancellationType.WAIT_CANCELLATION_COMPLETED: "wait",
     ActivityCancellationType.ABANDON: "abandon",
@@ -31,7 +31,7 @@ class StartedActivity(ActivityHandle[Any]):
         self.name = name
         self.activity_id = options.activity_id or str(seq)
         self.result_type = result_type
-        mode = _MODES[int(options.cancellation_type or 0)]
+        mode = MODES[int(options.cancellation_type or 0)]
         on_cancel = functools.partial(owner.request_cancel, seq)
         self.operation: Operation[Any] = Operation(owner.scheduler, name=f"activity {name}", on_cancel=on_cancel, mode=mode)
 

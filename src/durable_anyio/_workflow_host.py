@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping
 from time import perf_counter
@@ -154,6 +155,12 @@ class WorkflowHost:
         instance.origins.always = self.recorder is not None
         self._instances[activation.run_id] = instance
         return instance
+
+    def find_step(self, run_id: str, seq: int) -> Callable[[], Any] | None:
+        """The call of a step that a cached run asked for and that is not resolved."""
+        instance = self._instances.get(run_id)
+        call = instance.find_step(seq) if instance is not None else None
+        return functools.partial(call.step, *call.args) if call is not None and call.step is not None else None
 
     def close(self) -> None:
         """Closes what is still cached."""

@@ -32,12 +32,14 @@ from ._bridge.proto import message
 from ._definitions import ActivityOptions, HandlerDefinition, WorkflowDefinition, check_arguments, workflow_definition
 from ._failure import failure_from_exception
 from ._workflow_activities import Activities, StartedActivity
+from ._workflow_held import holds
 from ._workflow_info import info_from_activation
+from ._workflow_local_activities import LocalActivities, StartedLocalActivity
 from ._workflow_origins import Origins, difference
 from ._workflow_outcome import SuspendError, command_for_error, command_for_result, fails_by_definition
 from ._workflow_queries import answer_query
 from ._workflow_relations import RELATION_JOBS, External, Relations, StartedChild
-from ._workflow_runtime import WorkflowRuntime
+from ._workflow_runtime import LocalCall, WorkflowRuntime
 from .converter import PayloadConverter
 from .exceptions import DataConversionError, NondeterminismError
 
@@ -71,7 +73,7 @@ class WorkflowInstance(WorkflowRuntime):
 
     __slots__ = (
         "__weakref__", "_activities", "_cancel_requested", "_commands", "_conditions", "_ended", "_ended_by", "_evicted", "_given",
-        "_handlers", "_last_condition", "_last_timer", "_main", "_memo", "_origin_ns", "_queries", "_random", "_relation_jobs",
+        "_handlers", "_last_condition", "_last_timer", "_locals", "_main", "_memo", "_origin_ns", "_queries", "_random", "_relation_jobs",
         "_relations", "_run_id", "_seed", "_suspend", "_unhandled_signals", "closed", "continue_as_new_suggested", "converter",
         "definition", "failure", "history_length", "history_size_bytes", "info", "is_replaying", "object", "origins", "scheduler",
     )  # fmt: skip
@@ -105,6 +107,7 @@ class WorkflowInstance(WorkflowRuntime):
         self._origin_ns = (start.start_time if start.HasField("start_time") else first_activation.timestamp).ToNanoseconds()
         self._activities = Activities(self.scheduler, converter, self._emit, task_queue)
         self._relations: Relations | None = None
+        self._locals: LocalActivities | None = None
         self.origins = Origins(self.scheduler)
         self.failure: BaseException | None = None
         """Why the last completion failed its task."""
@@ -236,6 +239,9 @@ class WorkflowInstance(WorkflowRuntime):
             if self._relations is not None:
                 self._relations.release()
                 self._relations = None
+            if self._locals is not None:
+                self._locals.release()
+                self._locals = None
             self.scheduler.release()
 
     # -- an activation's phases
@@ -251,14 +257,20 @@ class WorkflowInstance(WorkflowRuntime):
             run = functools.partial(self.definition.run.fn, self.object)
             self._main = self.scheduler.spawn(run, tuple(arguments), name=self.definition.run.label)
         for job in jobs.get("resolve_activity", ()):
-            self._activities.resolve(job.seq, job.result)
+            if not job.is_local:
+                self._activities.resolve(job.seq, job.result)
         for variant, job in self._relation_jobs:
             self._related().resolve(variant, job)
         timers = [job.seq for job in jobs.get("fire_timer", ())]
+        if self._locals is not None:
+            timers = [timer for timer in timers if not self._locals.fire_timer(timer)]
         deadlines = [timer for timer in timers if self.scheduler.is_deadline(timer)]
         for timer in timers:
             if timer not in deadlines:
                 self.scheduler.fire_timer(timer)
+        for job in jobs.get("resolve_activity", ()):
+            if job.is_local:
+                self._local().resolve(job.seq, job.result)
         for timer in deadlines:
             self.scheduler.fire_timer(timer)
         for cancel in jobs.get("cancel_workflow", ()):
@@ -429,6 +441,25 @@ class WorkflowInstance(WorkflowRuntime):
 
     def _new_id(self) -> str:
         return str(uuid.UUID(int=self.random.getrandbits(128), version=4))
+
+    def start_local(self, call: LocalCall) -> StartedLocalActivity:
+        return self._local().start(call)
+
+    async def execute_local(self, call: LocalCall) -> Any:
+        await checkpoint_if_cancelled()
+        return await self._local().start(call)
+
+    def find_step(self, seq: int) -> LocalCall | None:
+        """The step whose command has this number, if it is not resolved."""
+        return None if self._locals is None else self._locals.find_step(seq)
+
+    def _local(self) -> LocalActivities:
+        if self._locals is None:
+            self._locals = LocalActivities(self.scheduler, self.converter, self._emit, self.start_timer, self.cancel_timer)
+        return self._locals
+
+    def holds_workflow(self, fn: Callable[..., Any], args: Sequence[Any]) -> bool:
+        return holds(self.object, fn, args)
 
     async def wait_condition(self, fn: Callable[[], bool]) -> None:
         await checkpoint_if_cancelled()

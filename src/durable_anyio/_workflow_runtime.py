@@ -23,6 +23,7 @@ __all__ = [
     "ContinueAsNewError",
     "ContinueAsNewOptions",
     "Info",
+    "LocalCall",
     "NotInWorkflowError",
     "ParentInfo",
     "WorkflowRuntime",
@@ -142,6 +143,19 @@ class ActivityHandle(ABC, Awaitable[R_co], Generic[R_co]):
         """True once the outcome is known to the workflow."""
 
 
+@dataclass(frozen=True)
+class LocalCall:
+    """A local activity to run."""
+
+    name: str
+    args: Sequence[Any]
+    options: ActivityOptions
+    result_type: Any | None = None
+    retry_threshold: timedelta | None = None
+    step: Callable[..., Any] | None = None
+    """The function itself when it is a step: nothing is registered under the name, and the arguments stay as they are."""
+
+
 class WorkflowRuntime(ABC):
     """One run, as its own code sees it."""
 
@@ -185,6 +199,16 @@ class WorkflowRuntime(ABC):
 
     @abstractmethod
     def external_workflow(self, workflow_id: str, run_id: str | None) -> Any: ...
+
+    @abstractmethod
+    def start_local(self, call: LocalCall) -> ActivityHandle[Any]: ...
+
+    @abstractmethod
+    async def execute_local(self, call: LocalCall) -> Any: ...
+
+    @abstractmethod
+    def holds_workflow(self, fn: Callable[..., Any], args: Sequence[Any]) -> bool:
+        """Whether a function or its arguments hold the workflow's own object."""
 
     @abstractmethod
     async def wait_condition(self, fn: Callable[[], bool]) -> None: ...

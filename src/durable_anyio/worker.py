@@ -43,6 +43,7 @@ class Worker:
     :param activities: functions or bound methods decorated with `@activity.defn`.
     :param max_cached_workflows: runs kept in memory between their tasks; 0 replays each task from the whole history.
     :param max_concurrent_activities: attempts at a time, of `async def` and plain `def` activities together.
+    :param max_concurrent_local_activities: attempts of local activities and steps at a time, beside those.
     :param graceful_shutdown_timeout: how long activities may go on after the block has ended before they are cancelled.
     :param step_time_budget: how long workflow code may keep the host's event loop before the host's other tasks get a turn. All steps
         that are ready share it; a step that needs longer goes on afterwards, and is interrupted only where its code awaits.
@@ -68,6 +69,7 @@ class Worker:
         max_cached_workflows: int = 1000,
         max_concurrent_workflow_tasks: int = 100,
         max_concurrent_activities: int = 100,
+        max_concurrent_local_activities: int = 100,
         graceful_shutdown_timeout: timedelta = timedelta(0),
         identity: str | None = None,
         step_time_budget: timedelta = timedelta(milliseconds=10),
@@ -79,7 +81,7 @@ class Worker:
     ) -> None:
         if not task_queue:
             raise ValueError("the task queue has no name")
-        _check_limits(max_cached_workflows, max_concurrent_workflow_tasks, max_concurrent_activities)
+        _check_limits(max_cached_workflows, max_concurrent_workflow_tasks, max_concurrent_activities, max_concurrent_local_activities)
         if step_time_budget < timedelta(0):
             raise ValueError(f"step_time_budget must not be negative, got {step_time_budget}")
         if blocked_step_warning is not None and blocked_step_warning <= timedelta(0):
@@ -99,6 +101,7 @@ class Worker:
         self._max_cached_workflows = max_cached_workflows
         self._max_concurrent_workflow_tasks = max_concurrent_workflow_tasks
         self._max_concurrent_activities = max_concurrent_activities
+        self._max_concurrent_local_activities = max_concurrent_local_activities
         self._grace = graceful_shutdown_timeout
         self._step_seconds = step_time_budget.total_seconds()
         self._on_fatal_error = on_fatal_error
@@ -124,6 +127,8 @@ class Worker:
             converter=client.data_converter,
             task_queue=task_queue,
             max_concurrent=max_concurrent_activities,
+            max_concurrent_local=max_concurrent_local_activities,
+            find_step=self._host.find_step,
             send_completion=self._send_activity_completion,
             send_heartbeat=self._send_heartbeat,
         )
@@ -231,6 +236,7 @@ class Worker:
         start.max_cached_workflows = self._max_cached_workflows
         start.max_concurrent_workflow_tasks = self._max_concurrent_workflow_tasks
         start.max_concurrent_activities = self._max_concurrent_activities
+        start.max_concurrent_local_activities = self._max_concurrent_local_activities
         start.polls_workflows = bool(self._workflows)
         start.polls_activities = bool(self._activities)
         start.identity = self.identity
@@ -315,13 +321,15 @@ def _watchdog(limit: timedelta | None, task_queue: str) -> Watchdog | None:
     return Watchdog(limit.total_seconds(), describe_step, name=f"durable-anyio watchdog of {task_queue}")
 
 
-def _check_limits(cached: int, workflow_tasks: int, activities: int) -> None:
+def _check_limits(cached: int, workflow_tasks: int, activities: int, local_activities: int) -> None:
     if cached < 0:
         raise ValueError(f"max_cached_workflows must not be negative, got {cached}")
     if workflow_tasks < 1:
         raise ValueError(f"max_concurrent_workflow_tasks must be at least 1, got {workflow_tasks}")
     if activities < 1:
         raise ValueError(f"max_concurrent_activities must be at least 1, got {activities}")
+    if local_activities < 1:
+        raise ValueError(f"max_concurrent_local_activities must be at least 1, got {local_activities}")
 
 
 def _registered_workflows(classes: Sequence[type]) -> Mapping[str, WorkflowDefinition]:

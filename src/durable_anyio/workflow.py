@@ -35,6 +35,7 @@ from ._workflow_children import (
     get_external_workflow_handle_for,
     start_child_workflow,
 )
+from ._workflow_local_calls import execute_local_activity, start_local_activity, step
 from ._workflow_runtime import (
     ActivityCancellationType,
     ActivityHandle,
@@ -63,6 +64,7 @@ __all__ = [
     "defn",
     "execute_activity",
     "execute_child_workflow",
+    "execute_local_activity",
     "get_external_workflow_handle",
     "get_external_workflow_handle_for",
     "in_workflow",
@@ -76,6 +78,8 @@ __all__ = [
     "signal",
     "start_activity",
     "start_child_workflow",
+    "start_local_activity",
+    "step",
     "time",
     "unsafe",
     "uuid4",

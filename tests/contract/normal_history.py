@@ -29,6 +29,9 @@ DIFFERS = {
 }
 #: Says which event another event follows from; a race earlier in the history renumbers them.
 REFERENCES = ("scheduledEventId", "startedEventId", "workflowTaskCompletedEventId", "initiatedEventId", "latestCancelRequestedEventId")
+MARKER_DATA = {"data", "result"}
+#: Of what a local activity's marker says: the clock, and how the results fell together.
+MARKER_DIFFERS = ("complete_time", "original_schedule_time", "activation_index")
 JSON_PROTOBUF = base64.b64encode(b"json/protobuf").decode()
 WORKFLOW_TASK = "EVENT_TYPE_WORKFLOW_TASK_"
 
@@ -47,6 +50,10 @@ def _normal(value: Any) -> Any:
         return value["kind"]  # each test has its own queue, each worker its own sticky one
     if value.get("metadata", {}).get("encoding") == JSON_PROTOBUF:  # a failure within a payload
         value = {**value, "data": json.loads(base64.b64decode(value["data"]))}
+    if MARKER_DATA.issuperset(value) and "data" in value:
+        payload = value["data"]["payloads"][0]  # of a local activity's marker
+        data = {key: member for key, member in json.loads(base64.b64decode(payload["data"])).items() if key not in MARKER_DIFFERS}
+        value = {**value, "data": data}
     return {key: _normal(member) for key, member in value.items() if key not in DIFFERS}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -29,9 +30,12 @@ class Scenario:
     args: tuple[object, ...]
     check: Callable[[Handle], Awaitable[None]]
     during: Callable[[Handle], Awaitable[None]] | None = None
+    task_timeout: timedelta | None = None
 
     async def play(self, client: Client, task_queue: str, workflow_id: str) -> Handle:
-        handle = await client.start_workflow(self.workflow.run, *self.args, id=workflow_id, task_queue=task_queue)
+        handle = await client.start_workflow(
+            self.workflow.run, *self.args, id=workflow_id, task_queue=task_queue, task_timeout=self.task_timeout
+        )
         if self.during is not None:
             await self.during(handle)
         await self.check(handle)
@@ -126,6 +130,17 @@ SCENARIOS = [
     Scenario("time and randomness", w.Deterministic, (), gives(True)),
     Scenario("typed payloads", w.Typed, (ORDER,), gives(ORDER)),
     Scenario("a race of scopes", w.RaceOfScopes, (), gives("winner [2]")),
+    Scenario(
+        "local activities",
+        w.LocalActivities,
+        (21,),
+        gives(["42", "42", "it on attempt 3", "42", "Broken: it failed ('a detail',)"]),
+    ),
+    Scenario("local activities side by side", w.LocalFanOut, (5,), gives([0, 3, 6, 9, 12])),
+    Scenario("a local activity that rests", w.LocalRest, (), gives("it on attempt 3")),
+    Scenario("local activities with deadlines", w.LocalDeadline, (), gives("left")),
+    Scenario("steps", w.Steps, (), gives(["hello Ada", "ADA", "x"])),
+    Scenario("a step longer than its workflow task", w.LongStep, (1.3,), gives("slept"), task_timeout=timedelta(seconds=1)),
 ]
 
 NOT_FOUND = "ExternalWorkflowExecutionNotFound: Unable to {} external workflow because {}"

@@ -36,9 +36,12 @@ RACES = {
     "a child that is terminated": without_tasks,
     # The children of one workflow task.
     "children side by side": unordered,
+    # A timer and the sign of life of a workflow task.
+    "local activities with deadlines": without_tasks,
     # The activities of one workflow task.
     "activities side by side": unordered,
     "a limited fan-out": unordered,
+    "local activities side by side": unordered,
 }
 
 

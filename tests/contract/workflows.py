@@ -371,8 +371,85 @@ class RaceOfScopes:
         return f"winner {winners}"
 
 
+@workflow.defn
+class LocalActivities:
+    @workflow.run
+    async def run(self, number: int) -> list[str]:
+        results = [
+            str(await workflow.execute_local_activity(double, number, summary="doubles")),
+            str(await workflow.execute_local_activity(double_in_thread, number)),
+            await workflow.execute_local_activity(fail_twice, "it"),
+            str(await double(number)),
+        ]
+        try:
+            await workflow.execute_local_activity(fail_for_good, "it")
+        except ActivityError as error:
+            if isinstance(error.cause, ApplicationError):
+                results.append(f"{error.cause.type}: {error.cause.message} {error.cause.details}")
+        return results
+
+
+@workflow.defn
+class LocalFanOut:
+    @workflow.run
+    async def run(self, count: int) -> list[int]:
+        results = [0] * count
+
+        async def one(number: int) -> None:
+            results[number] = await workflow.execute_local_activity(double, number)
+            results[number] += await workflow.step(abs, -number)
+
+        async with anyio.create_task_group() as tg:
+            for number in range(count):
+                tg.start_soon(one, number)
+        return results
+
+
+@workflow.defn
+class LocalRest:
+    @workflow.run
+    async def run(self) -> str:
+        return await workflow.execute_local_activity(fail_twice, "it", local_retry_threshold=timedelta(milliseconds=1))
+
+
+@workflow.defn
+class LocalDeadline:
+    @workflow.run
+    async def run(self) -> str:
+        wait = workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
+        with anyio.move_on_after(0.3):
+            await workflow.execute_local_activity(heartbeat_until_cancelled, cancellation_type=wait)
+        with anyio.move_on_after(0.3):
+            await workflow.execute_local_activity(heartbeat_until_cancelled)
+        return "left"
+
+
+@workflow.defn
+class Steps:
+    @workflow.run
+    async def run(self) -> list[str]:
+        async def greet(name: str) -> str:
+            return f"hello {name}"
+
+        return [
+            await workflow.step(greet, "Ada"),
+            await workflow.step(str.upper, "ada", summary="shouts"),
+            await workflow.step(lambda: "x"),
+        ]
+
+
+@workflow.defn
+class LongStep:
+    @workflow.run
+    async def run(self, seconds: float) -> str:
+        before = workflow.now()
+        await workflow.step(anyio.sleep, seconds)
+        return "slept" if workflow.now() - before >= timedelta(seconds=seconds) else f"{before} {workflow.now()}"
+
+
 WORKFLOWS = [
     Nothing, OneActivity, ThreadActivity, Sequence, FanOut, LimitedFanOut, Sleeper, TimeoutWins, TimeoutLoses, FailAfter,
     CancelActivityByScope, RetriedActivity, CaughtFailure, FailedGroup, PlainFailure, Approval, WaitsForCondition, CleansUp,
-    SurvivesCancel, ContinuesAsNew, Streams, Locks, Deterministic, Typed, RaceOfScopes, *RELATED_WORKFLOWS,
+    SurvivesCancel, ContinuesAsNew, Streams, Locks, Deterministic, Typed, RaceOfScopes, *RELATED_WORKFLOWS, LocalActivities, LocalFanOut,
+    LocalRest, LocalDeadline, Steps, LongStep,
 ]  # fmt: skip

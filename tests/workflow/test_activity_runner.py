@@ -89,6 +89,8 @@ class Harness:
             table,
             converter=converter.default(),
             task_queue="q",
+            max_concurrent_local=2,
+            find_step=lambda run_id, seq: None,
             max_concurrent=2,
             send_completion=lambda data: self.completions.append(Completion.FromString(data)),
             send_heartbeat=lambda data: self.heartbeats.append(Heartbeat.FromString(data)),

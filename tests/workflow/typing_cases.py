@@ -21,6 +21,14 @@ def count(order: str) -> int:
     return len(order)
 
 
+def plain(order: str, cents: int) -> int:
+    return cents
+
+
+async def coroutine(cents: int) -> str:
+    return str(cents)
+
+
 class Shop:
     @activity.defn
     async def charge(self, order: str, cents: int) -> float:
@@ -39,11 +47,18 @@ async def accepted() -> None:
     e: int = await workflow.execute_activity(Shop().count, "a")
     f: int = await workflow.execute_activity("name", 1, 2, result_type=int)
     g: float = await workflow.start_activity(charge, "a", 1)
+    h: float = await workflow.execute_local_activity(charge, "a", 1, local_retry_threshold=SECOND)
+    i: float = await workflow.execute_local_activity(Shop.charge, "a", 1, summary="charging")
+    j: int = await workflow.execute_local_activity("name", 1, 2, result_type=int)
+    k: float = await workflow.start_local_activity(charge.with_options(retry_policy=None), "a", 1)
+    m: int = await workflow.step(plain, "a", 1)
+    n: str = await workflow.step(coroutine, 1, name="another", start_to_close_timeout=SECOND)
     async with anyio.create_task_group() as tg:
+        tg.start_soon(workflow.step, plain, "a", 1)
         tg.start_soon(charge, "a", 1)
         tg.start_soon(Shop.charge, "a", 1)
         tg.start_soon(charge.with_options(summary="charging"), "a", 1)
-    assert [a, b, c, d, e, f, g]
+    assert [a, b, c, d, e, f, g, h, i, j, k, m, n]
 
 
 @workflow.defn
@@ -78,6 +93,10 @@ async def refused() -> None:
     await charge("a", "b")  # type: ignore[arg-type]
     await workflow.execute_activity(charge, "a", "b")  # type: ignore[call-arg,arg-type]
     await workflow.execute_activity(Shop.charge, "a")  # type: ignore[arg-type]
+    await workflow.execute_local_activity(charge, "a", "b")  # type: ignore[call-arg,arg-type]
+    workflow.start_local_activity(charge, 1, 1)  # type: ignore[call-arg,arg-type]
+    await workflow.step(plain, 1, 1)  # type: ignore[call-arg,arg-type]
+    await workflow.step(coroutine, "b")  # type: ignore[arg-type]
     workflow.start_activity(charge, 1, 1)  # type: ignore[call-arg,arg-type]
     async with anyio.create_task_group() as tg:
         tg.start_soon(charge, "a", "b")  # type: ignore[arg-type]

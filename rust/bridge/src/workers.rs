@@ -83,6 +83,10 @@ fn options(target: &Target, command: StartWorker) -> WorkerOptions {
         max_cached_workflows: count(command.max_cached_workflows),
         max_concurrent_workflow_tasks: count(command.max_concurrent_workflow_tasks).max(1),
         max_concurrent_activities: count(command.max_concurrent_activities).max(1),
+        max_concurrent_local_activities: match count(command.max_concurrent_local_activities) {
+            0 => defaults.max_concurrent_local_activities,
+            limit => limit,
+        },
         workflow_task_pollers: pollers(command.workflow_task_pollers, defaults.workflow_task_pollers),
         activity_task_pollers: pollers(command.activity_task_pollers, defaults.activity_task_pollers),
         polls_workflows: command.polls_workflows,

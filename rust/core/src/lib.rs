@@ -23,4 +23,4 @@ mod run;
 mod workflow;
 
 pub use local::{LocalRequest, LocalResult, LocalStart};
-pub use run::{EvictionReason, Output, Run, RunOptions, RunStatistics};
+pub use run::{EvictionReason, Output, Run, RunOptions, RunStatistics, Wait};

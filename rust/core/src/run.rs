@@ -62,15 +62,24 @@ pub enum Output {
     AnswerQuery(Box<RespondQueryTaskCompletedRequest>),
     /// Do this with a local activity of the run.
     Local(LocalRequest),
-    /// Nothing is to be said to the service while local activities run, but before the task times out (`task_timeout` from
-    /// when it was handed out): then call [`Run::handle_heartbeat_due`]. When commands wait to be sent, the sooner the better,
-    /// because other things wait for them. Given again when that changes.
-    AwaitLocal { task_timeout: Duration, has_commands: bool },
+    /// Nothing is to be said to the service while local activities run, but before the task times out: then call
+    /// [`Run::handle_heartbeat_due`]. Given again when what it says changes.
+    AwaitLocal(Wait),
     /// The task's history does not continue what is cached: fetch it from event 1 and call [`Run::handle_history`]. A
     /// driver that cannot fetch it calls [`Run::handle_evict`].
     NeedHistory,
     /// The eviction was confirmed by the workflow's code; the driver forgets the run.
     Evicted,
+}
+
+/// How long a task may be kept open for local activities. The lengths are from when it was handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    pub task_timeout: Duration,
+    /// The first timer of the run is due: it is told in a new task only, and a deadline round a local activity is one.
+    pub first_timer: Option<Duration>,
+    /// Commands wait to be sent: the sooner the better, because other things begin with them.
+    pub has_commands: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,8 +122,8 @@ struct Task {
     versioning_behavior: i32,
     /// The service is to be told that the task is still worked on, at the next occasion.
     is_heartbeat_due: bool,
-    /// What the driver was last told about waiting for local activities: whether commands wait too.
-    told_waiting: Option<bool>,
+    /// What the driver was last told about waiting for local activities.
+    told_waiting: Option<Wait>,
 }
 
 /// A task that failed because the code differs from its history, until the code's side has said where: the failure in its
@@ -514,12 +523,15 @@ impl Run {
 
     fn await_local(&mut self) {
         let (Some(workflow), Some(task)) = (&self.workflow, &mut self.task) else { return };
-        let has_commands = workflow.has_unsent_commands();
-        if task.told_waiting != Some(has_commands) {
-            task.told_waiting = Some(has_commands);
-            let task_timeout = workflow.task_timeout.and_then(|timeout| Duration::try_from(timeout).ok()).unwrap_or_default();
-            let task_timeout = if task_timeout.is_zero() { DEFAULT_TASK_TIMEOUT } else { task_timeout };
-            self.outputs.push_back(Output::AwaitLocal { task_timeout, has_commands });
+        let task_timeout = workflow.task_timeout.and_then(|timeout| Duration::try_from(timeout).ok()).unwrap_or_default();
+        let wait = Wait {
+            task_timeout: if task_timeout.is_zero() { DEFAULT_TASK_TIMEOUT } else { task_timeout },
+            first_timer: workflow.until_first_timer(),
+            has_commands: workflow.has_unsent_commands(),
+        };
+        if task.told_waiting != Some(wait) {
+            task.told_waiting = Some(wait);
+            self.outputs.push_back(Output::AwaitLocal(wait));
         }
     }
 

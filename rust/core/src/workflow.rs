@@ -103,6 +103,8 @@ pub(crate) struct Workflow {
     /// The code gave the command that ends the run.
     pub(crate) is_finished: bool,
     started_id: i64,
+    /// When the task that is worked on was started.
+    task_time: Option<Timestamp>,
     next_started_id: i64,
     pub(crate) last_processed_id: i64,
     time: Option<Timestamp>,
@@ -445,7 +447,12 @@ impl Workflow {
     fn handle_effects(&mut self, key: Key, effects: Vec<Effect>, annotations: Annotations) {
         for effect in effects {
             match effect {
-                Effect::Job(job) => self.jobs.push(*job),
+                Effect::Job(job) => {
+                    if let Job::FireTimer(fired) = &*job {
+                        self.local.forget_timer(fired.seq);
+                    }
+                    self.jobs.push(*job);
+                }
                 Effect::Command(attributes) => self.push_command(attributes, key, annotations.clone()),
                 Effect::CancelExternal(attributes) => {
                     let request = External::child_cancel_request(attributes.workflow_id.clone());
@@ -454,6 +461,7 @@ impl Workflow {
                 }
                 Effect::TaskStarted { started_id, time } => {
                     self.started_id = started_id;
+                    self.task_time = time.or(self.task_time);
                     self.move_time(time);
                     if !self.replaying {
                         self.start_awaiting_locals();
@@ -510,6 +518,7 @@ impl Workflow {
             None => return Err(Fault::Fatal("the code gave a command without content".to_owned())),
             Some(LangCommand::StartTimer(command)) => {
                 let seq = command.seq;
+                self.local.note_timer(seq, command.start_to_fire_timeout, self.time);
                 self.add_subject(Subject::Timer(seq), Machine::Timer(Timer::new(seq)), command.into(), annotations)?;
             }
             Some(LangCommand::ScheduleActivity(command)) => {
@@ -547,7 +556,10 @@ impl Workflow {
                 };
                 self.add_subject(Subject::CancelRequest(command.seq), machine, attributes.into(), annotations)?;
             }
-            Some(LangCommand::CancelTimer(command)) => self.cancel(Subject::Timer(command.seq), annotations, String::new())?,
+            Some(LangCommand::CancelTimer(command)) => {
+                self.local.forget_timer(command.seq);
+                self.cancel(Subject::Timer(command.seq), annotations, String::new())?;
+            }
             Some(LangCommand::RequestCancelActivity(command)) => self.cancel(Subject::Activity(command.seq), annotations, String::new())?,
             Some(LangCommand::CancelChildWorkflowExecution(command)) => {
                 self.cancel(Subject::Child(command.child_workflow_seq), annotations, command.reason)?;

@@ -2,7 +2,7 @@
 
 mod support;
 
-use durable_core::{LocalRequest, LocalResult, LocalStart, Output, Run};
+use durable_core::{LocalRequest, LocalResult, LocalStart, Output, Run, Wait};
 use std::time::Duration;
 use support::*;
 use temporalio_protos::{
@@ -10,7 +10,8 @@ use temporalio_protos::{
         activity_result::{self, Cancellation, activity_execution_result::Status as Outcome, activity_resolution::Status},
         workflow_activation::{WorkflowActivation, workflow_activation_job::Variant as Job},
         workflow_commands::{
-            ActivityCancellationType, RequestCancelLocalActivity, ScheduleLocalActivity, workflow_command::Variant as LangCommand,
+            ActivityCancellationType, CancelTimer, RequestCancelLocalActivity, ScheduleLocalActivity, StartTimer,
+            workflow_command::Variant as LangCommand,
         },
     },
     temporal::api::{
@@ -132,7 +133,7 @@ impl Live {
 
     /// The task stays open (which the driver is told once).
     fn waits(&mut self) {
-        assert!(matches!(self.poll(), None | Some(Output::AwaitLocal { .. })), "the run must wait for its local activities");
+        assert!(matches!(self.poll(), None | Some(Output::AwaitLocal(_))), "the run must wait for its local activities");
         assert!(self.run.poll().is_none() && self.run.has_running_locals());
     }
 
@@ -384,7 +385,7 @@ fn without_a_marker_it_runs_in_the_next_life() {
     assert_eq!((names(&activation), activation.is_replaying), (vec!["InitializeWorkflow".to_owned()], true));
     run.handle_completion(completion(vec![local(1, TryCancel)]));
     assert!(matches!(run.poll(), Some(Output::Local(LocalRequest::Start(_)))));
-    assert!(matches!(run.poll(), Some(Output::AwaitLocal { .. })));
+    assert!(matches!(run.poll(), Some(Output::AwaitLocal(_))));
     run.handle_local_result(success(1));
     let activation = next_activation(&mut run);
     assert_eq!(told(&activation).0, ["1: result of 1"]);
@@ -394,11 +395,12 @@ fn without_a_marker_it_runs_in_the_next_life() {
 #[test]
 fn commands_beside_a_local_activity_hurry_the_heartbeat() {
     let mut live = Live::begin(vec![local(1, TryCancel), start_timer(1)]);
-    assert!(matches!(live.poll(), Some(Output::AwaitLocal { has_commands: true, task_timeout }) if task_timeout.as_secs() == 10));
+    let Some(Output::AwaitLocal(wait)) = live.poll() else { panic!("the run must wait") };
+    assert_eq!((wait.has_commands, wait.task_timeout.as_secs(), wait.first_timer.is_some()), (true, 10, true));
     live.run.handle_heartbeat_due();
     assert!(live.completes(&[CommandType::StartTimer]).force_create_new_workflow_task);
     live.task();
-    assert!(matches!(live.poll(), Some(Output::AwaitLocal { has_commands: false, .. })));
+    assert!(matches!(live.poll(), Some(Output::AwaitLocal(Wait { has_commands: false, .. }))));
     live.result(success(1));
     live.activated(&["1: result of 1"], vec![complete_workflow()]);
     live.completes(&[MARKER, END]);
@@ -506,4 +508,30 @@ fn a_command_without_timeouts_is_refused() {
     assert!(matches!(run.poll(), Some(Output::Fail(_))));
     let message = expect_eviction(&mut run);
     assert!(message.contains("'charge' without a start-to-close and without a schedule-to-close timeout"), "{message}");
+}
+
+#[test]
+fn a_timer_that_is_due_ends_the_wait() {
+    let timer = |seq, seconds| {
+        let start_to_fire_timeout = Some(prost_wkt_types::Duration { seconds, nanos: 0 });
+        LangCommand::StartTimer(StartTimer { seq, start_to_fire_timeout })
+    };
+    let first_timer = |live: &mut Live| match live.poll() {
+        Some(Output::AwaitLocal(wait)) => wait.first_timer,
+        other => panic!("expected a wait, got {other:?}"),
+    };
+    let mut live = Live::begin(vec![timer(1, 90), timer(2, 7), timer(3, 30), local(1, TryCancel)]);
+    assert_eq!(first_timer(&mut live), Some(Duration::from_secs(7)));
+    live.run.handle_heartbeat_due();
+    live.completes(&[CommandType::StartTimer; 3]);
+    live.service.fire_timer("2");
+    live.task();
+    let cancel_timer = LangCommand::CancelTimer(CancelTimer { seq: 3 });
+    live.activated(&["FireTimer"], vec![cancel_timer]);
+    // The small service's clock goes a second an event: the task is at 1,010, the timer was started at 1,003.
+    assert_eq!(first_timer(&mut live), Some(Duration::from_secs(90 - 7)));
+    live.result(success(1));
+    live.activated(&["1: result of 1"], vec![complete_workflow()]);
+    live.completes(&[CommandType::CancelTimer, MARKER, END]);
+    live.replays();
 }

@@ -250,7 +250,9 @@ impl Locals {
                 attempt,
                 local.requested.elapsed(),
             );
-            let timeout = duration(local.start.command.start_to_close_timeout);
+            // Of two timeouts at one moment, the one of all attempts counts: no other attempt could follow.
+            let ends_later = |timeout: &Duration| local.close.is_none_or(|close| Instant::now() + *timeout < close);
+            let timeout = duration(local.start.command.start_to_close_timeout).filter(ends_later);
             if let Some(timeout) = timeout {
                 let timer = self.after(timeout, Input::AttemptTimeout(id, attempt));
                 self.open.entry(id).and_modify(|local| local.timers.push(timer));

@@ -11,7 +11,7 @@ use std::{
 };
 
 use durable_client::{Code, Rpc, Status};
-use durable_core::{EvictionReason, LocalRequest, LocalResult, Output, RunOptions};
+use durable_core::{EvictionReason, LocalRequest, LocalResult, Output, RunOptions, Wait};
 use temporalio_protos::{
     coresdk::workflow_completion::WorkflowActivationCompletion,
     temporal::api::{
@@ -82,6 +82,10 @@ pub(crate) enum Input {
 const HEARTBEAT_SHARE: f64 = 0.8;
 /// How long commands may wait beside a local activity: what they start should not wait for its end.
 const COMMANDS_WAIT: Duration = Duration::from_millis(100);
+/// What a service needs to notice that a timer is due.
+const TIMER_MARGIN: Duration = Duration::from_millis(20);
+/// How long a task lasts when a timer was due before it and was not told: a service may be late by a second.
+const OVERDUE_PAUSE: Duration = Duration::from_millis(500);
 
 struct Entry<M> {
     run: M,
@@ -288,7 +292,7 @@ impl<M: Machine> Workflows<M> {
                 Output::Fail(request) => self.fail(run_id, request),
                 Output::AnswerQuery(request) => self.answer_query(run_id, *request),
                 Output::Local(request) => self.request_local(run_id, request),
-                Output::AwaitLocal { task_timeout, has_commands } => self.await_local(run_id, task_timeout, has_commands),
+                Output::AwaitLocal(wait) => self.await_local(run_id, wait),
                 Output::NeedHistory => self.need_history(run_id),
                 Output::Evicted => {
                     self.forget(run_id);
@@ -447,7 +451,7 @@ impl<M: Machine> Workflows<M> {
     }
 
     /// The run's task stays open until its local activities have ended, with a sign of life in time.
-    fn await_local(&mut self, run_id: &str, task_timeout: Duration, has_commands: bool) {
+    fn await_local(&mut self, run_id: &str, wait: Wait) {
         let Some(entry) = self.entries.get_mut(run_id) else { return };
         if let Some(earlier) = entry.heartbeat.take() {
             earlier.abort();
@@ -456,8 +460,12 @@ impl<M: Machine> Workflows<M> {
             entry.run.handle_heartbeat_due();
             return;
         }
-        let mut due = entry.task_begun + task_timeout.mul_f64(HEARTBEAT_SHARE);
-        if has_commands {
+        let mut due = wait.task_timeout.mul_f64(HEARTBEAT_SHARE);
+        if let Some(first_timer) = wait.first_timer {
+            due = due.min(if first_timer.is_zero() { OVERDUE_PAUSE } else { first_timer.saturating_add(TIMER_MARGIN) });
+        }
+        let mut due = entry.task_begun + due;
+        if wait.has_commands {
             due = due.min(Instant::now() + COMMANDS_WAIT);
         }
         let (inputs, run_id, task) = (self.inputs.clone(), run_id.to_owned(), entry.task);

@@ -11,7 +11,7 @@ use crate::{
     machines::{CancelAction, Finding, LocalActivity, Machine, cancelled},
     marker::Marker,
 };
-use prost_wkt_types::Duration;
+use prost_wkt_types::{Duration, Timestamp};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration as StdDuration,
@@ -33,6 +33,8 @@ pub(super) struct LocalWork {
     known: VecDeque<Marker>,
     /// Results that came while the code was busy or no task was open.
     deferred: Vec<LocalResult>,
+    /// When the run's timers are due.
+    timers: BTreeMap<u32, StdDuration>,
     /// How many activations the current task has had. It goes into the markers.
     activation_index: u64,
 }
@@ -52,6 +54,15 @@ impl LocalWork {
         self.running.clear();
         self.awaiting.clear();
         self.deferred.clear();
+    }
+
+    pub(super) fn note_timer(&mut self, seq: u32, length: Option<Duration>, now: Option<Timestamp>) {
+        let length = length.and_then(|length| StdDuration::try_from(length).ok()).unwrap_or_default();
+        self.timers.insert(seq, since_epoch(now).saturating_add(length));
+    }
+
+    pub(super) fn forget_timer(&mut self, seq: u32) {
+        self.timers.remove(&seq);
     }
 
     /// Takes a request to start back, if the worker does not have it yet.
@@ -80,6 +91,12 @@ impl Workflow {
     /// True while the worker runs something whose outcome the code waits for.
     pub(crate) fn has_running_locals(&self) -> bool {
         self.local.running.len() > self.local.deferred.len()
+    }
+
+    /// From the start of the task to the first timer that is due; none when no timer runs.
+    pub(crate) fn until_first_timer(&self) -> Option<StdDuration> {
+        let first = self.local.timers.values().min()?;
+        Some(first.saturating_sub(since_epoch(self.task_time)))
     }
 
     /// Keeps a result until the code can be told.
@@ -233,6 +250,11 @@ impl Workflow {
         activity.handle_event(event, check_ids)?;
         Ok(true)
     }
+}
+
+fn since_epoch(time: Option<Timestamp>) -> StdDuration {
+    let time = time.unwrap_or_default();
+    StdDuration::new(u64::try_from(time.seconds).unwrap_or_default(), u32::try_from(time.nanos).unwrap_or_default())
 }
 
 /// Checks a command and fills in what it leaves open.

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use temporalio_protos::temporal::api::{
-    command::v1::{Command, ScheduleActivityTaskCommandAttributes, command::Attributes as C},
+    command::v1::{Command, RecordMarkerCommandAttributes, ScheduleActivityTaskCommandAttributes, command::Attributes as C},
     common::v1::{Payload, Payloads, RetryPolicy},
     enums::v1::{RetryState, TaskQueueKind, WorkflowExecutionStatus, WorkflowTaskFailedCause as Cause},
     history::v1::{
-        ActivityTaskCancelRequestedEventAttributes, ActivityTaskScheduledEventAttributes, TimerCanceledEventAttributes,
-        TimerStartedEventAttributes, WorkflowExecutionCanceledEventAttributes, WorkflowExecutionCompletedEventAttributes,
-        WorkflowExecutionContinuedAsNewEventAttributes, WorkflowExecutionFailedEventAttributes, history_event::Attributes,
+        ActivityTaskCancelRequestedEventAttributes, ActivityTaskScheduledEventAttributes, MarkerRecordedEventAttributes,
+        TimerCanceledEventAttributes, TimerStartedEventAttributes, WorkflowExecutionCanceledEventAttributes,
+        WorkflowExecutionCompletedEventAttributes, WorkflowExecutionContinuedAsNewEventAttributes, WorkflowExecutionFailedEventAttributes,
+        history_event::Attributes,
     },
     taskqueue::v1::TaskQueue,
 };
@@ -161,6 +162,7 @@ impl Run {
                     children += usize::from(matches!(attributes, C::StartChildWorkflowExecutionCommandAttributes(_)));
                     check_outgoing(namespace, attributes, children)?;
                 }
+                C::RecordMarkerCommandAttributes(marker) => check_marker(marker)?,
                 other => check_closing(other)?,
             }
         }
@@ -223,6 +225,18 @@ impl Run {
                     self.record.timers.insert(timer.timer_id, TimerRecord { started_event_id, fire_time });
                 }
                 C::CancelTimerCommandAttributes(timer) => self.cancel_timer(now, timer.timer_id, completed, identity),
+                C::RecordMarkerCommandAttributes(marker) => {
+                    self.add(
+                        now,
+                        Attributes::MarkerRecordedEventAttributes(MarkerRecordedEventAttributes {
+                            marker_name: marker.marker_name,
+                            details: marker.details,
+                            workflow_task_completed_event_id: completed,
+                            header: marker.header,
+                            failure: marker.failure,
+                        }),
+                    );
+                }
                 C::CompleteWorkflowExecutionCommandAttributes(end) => {
                     self.add(
                         now,
@@ -262,9 +276,7 @@ impl Run {
                 }
                 other => applied.outgoing.extend(self.initiate(now, namespace, other, completed)),
             }
-            if let (Some(metadata), Some(event)) = (command.user_metadata, self.tail.get_mut(before)) {
-                event.user_metadata = Some(metadata);
-            }
+            self.annotate(before, command.user_metadata);
         }
         applied
     }
@@ -426,6 +438,20 @@ fn check_activity(activity: &ScheduleActivityTaskCommandAttributes) -> Result<()
     }
     check_retry_policy(&activity.retry_policy).or_else(bad)?;
     check_blob(Cause::BadScheduleActivityAttributes, "ScheduleActivityTaskCommandAttributes.Input", &activity.input)
+}
+
+fn check_marker(marker: &RecordMarkerCommandAttributes) -> Result<(), Refusal> {
+    if marker.marker_name.is_empty() {
+        return Err((Cause::BadRecordMarkerAttributes, "MarkerName is not set on RecordMarkerCommand.".into()));
+    }
+    let size = marker.details.iter().map(|(name, payloads)| name.len() + payloads.encoded_len()).sum::<usize>();
+    if size > MAX_BLOB_BYTES {
+        return Err((
+            Cause::BadRecordMarkerAttributes,
+            format!("RecordMarkerCommandAttributes.Details has {size} bytes, the limit is {MAX_BLOB_BYTES}"),
+        ));
+    }
+    check_blob(Cause::BadRecordMarkerAttributes, "RecordMarkerCommandAttributes.Failure", &marker.failure)
 }
 
 fn check_closing(attributes: &C) -> Result<(), Refusal> {

@@ -28,6 +28,7 @@ pub fn event_type(attributes: &Attributes) -> EventType {
         TimerStartedEventAttributes(_) => EventType::TimerStarted,
         TimerFiredEventAttributes(_) => EventType::TimerFired,
         TimerCanceledEventAttributes(_) => EventType::TimerCanceled,
+        MarkerRecordedEventAttributes(_) => EventType::MarkerRecorded,
         WorkflowExecutionCancelRequestedEventAttributes(_) => EventType::WorkflowExecutionCancelRequested,
         WorkflowExecutionCanceledEventAttributes(_) => EventType::WorkflowExecutionCanceled,
         WorkflowExecutionSignaledEventAttributes(_) => EventType::WorkflowExecutionSignaled,

@@ -6,6 +6,7 @@ use prost::Message;
 use temporalio_protos::temporal::api::{
     enums::v1::{EventType, WorkflowExecutionStatus},
     history::v1::{HistoryEvent, WorkflowExecutionStartedEventAttributes, history_event::Attributes},
+    sdk::v1::UserMetadata,
 };
 
 use super::{
@@ -117,6 +118,14 @@ impl Run {
         self.tail.push(event);
         self.dirty = true;
         id
+    }
+
+    /// Adds what a command said about itself to the event it made, the one at this place of the tail.
+    pub fn annotate(&mut self, index: usize, metadata: Option<UserMetadata>) {
+        let Some(event) = self.tail.get_mut(index).filter(|_| metadata.is_some()) else { return };
+        let before = event.encoded_len();
+        event.user_metadata = metadata;
+        self.record.history_bytes += (event.encoded_len() - before) as i64;
     }
 
     /// Appends an event that came from outside a workflow task: while a task is started it waits for the task's end,

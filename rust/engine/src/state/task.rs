@@ -210,6 +210,10 @@ impl World {
     }
 
     fn hand_out_workflow(&mut self, env: &Env, key: RunKey, identity: &str) -> Result<Option<Response>, Status> {
+        Ok(self.take_workflow_task(env, key, identity)?.map(Into::into))
+    }
+
+    fn take_workflow_task(&mut self, env: &Env, key: RunKey, identity: &str) -> Result<Option<api::PollWorkflowTaskQueueResponse>, Status> {
         let epoch = self.epoch;
         let request_id = (env.new_id)();
         let Some(run) = self.run_mut(key) else { return Ok(None) };
@@ -237,7 +241,7 @@ impl World {
                 response.queries.insert(id.to_string(), query.query.clone());
             }
         }
-        Ok(Some(response.into()))
+        Ok(Some(response))
     }
 
     /// The answer to a poll with the history from event `from` on.
@@ -405,6 +409,8 @@ impl World {
         if !applied.closed && (run.flush_buffered() || request.force_create_new_workflow_task) {
             run.schedule_task(env.now);
         }
+        // Asked for by a worker that has something to tell in it: it goes nowhere else.
+        let hand_back = request.force_create_new_workflow_task && request.return_new_workflow_task && !applied.closed;
         let carried = std::mem::take(&mut run.started_queries);
         self.answer_queries(carried, key, request.query_results);
         if applied.closed {
@@ -416,7 +422,8 @@ impl World {
         for outgoing in applied.outgoing {
             self.send(env, key, outgoing);
         }
-        Ok(Some(api::RespondWorkflowTaskCompletedResponse::default().into()))
+        let workflow_task = if hand_back { self.take_workflow_task(env, key, &identity)? } else { None };
+        Ok(Some(api::RespondWorkflowTaskCompletedResponse { workflow_task, ..Default::default() }.into()))
     }
 
     fn answer_queries(
