@@ -171,4 +171,5 @@ async def test_memory_by_line(env: WorkflowEnvironment, task_queue: str, caplog:
                 traced.append(tracemalloc.get_traced_memory()[0])
         finally:
             tracemalloc.stop()
-        assert traced[-1] - traced[2] <= BYTES_KEPT, traced
+        # A leak grows with every round; what else is traced meanwhile, of the interpreter or the loop, does not.
+        assert min(later - earlier for earlier, later in zip(traced, traced[3:], strict=False)) <= BYTES_KEPT, traced
