@@ -39,6 +39,8 @@ class ClassInfo:
     """Assigned in the class's body."""
     of_instances: set[str] = field(default_factory=set)
     """Assigned to `self` in a method."""
+    sets: dict[str, bool] | None = None
+    """Which attributes of the instances are sets; filled in by `Sets` when first asked for."""
 
     @classmethod
     def of(cls, node: ast.ClassDef) -> ClassInfo:

@@ -12,12 +12,12 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 def walk_scope(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
     """Every node below `nodes` that belongs to the same scope: nested functions and classes are named, not entered."""
-    pending = list(nodes)
+    pending = list(nodes)[::-1]
     while pending:
-        node = pending.pop(0)
+        node = pending.pop()
         yield node
         if not isinstance(node, Function | ast.ClassDef):
-            pending = [*ast.iter_child_nodes(node), *pending]
+            pending += reversed(list(ast.iter_child_nodes(node)))
 
 
 def imports_in(nodes: Iterable[ast.AST], package: str) -> dict[str, str]:

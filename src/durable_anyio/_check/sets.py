@@ -31,10 +31,15 @@ class Sets:
         self._names = names
         self._local: list[dict[str, bool]] = []
         self._attributes: dict[str, bool] = {}
+        if owner and owner[0].sets is not None:
+            self._attributes = owner[0].sets
+            return
         for info in reversed(owner):
             self._attributes.update({name: self.is_set(value) for name, value in info.attributes.items()})
             for method in info.methods.values():
                 self._note_attributes(method)
+        if owner:  # every method of a class asks, and a class may have hundreds
+            owner[0].sets = self._attributes
 
     def enter(self, function: Function) -> None:
         """Go into a function."""
