@@ -28,7 +28,7 @@ async def fail(word: str) -> None:
     raise ApplicationError(word, type="Broken", non_retryable=True)
 
 
-@activity.defn(start_to_close_timeout=HOUR, heartbeat_timeout=timedelta(milliseconds=200), retry_policy=RetryPolicy(maximum_attempts=1))
+@activity.defn(start_to_close_timeout=HOUR, heartbeat_timeout=2 * SECOND, retry_policy=RetryPolicy(maximum_attempts=1))
 async def heartbeat(log: str) -> None:
     """Heartbeats until it is cancelled; `CANCELLATIONS` counts how often that was."""
     try:

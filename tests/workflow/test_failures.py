@@ -38,7 +38,7 @@ async def fail_as_group() -> None:
         tg.start_soon(_raise, KeyError("two"))
 
 
-@activity.defn(start_to_close_timeout=timedelta(hours=1), heartbeat_timeout=timedelta(milliseconds=200))
+@activity.defn(start_to_close_timeout=timedelta(hours=1), heartbeat_timeout=2 * SECOND)
 async def wait() -> None:
     while True:
         activity.heartbeat()
