@@ -397,11 +397,15 @@ class LocalFanOut:
 
         async def one(number: int) -> None:
             results[number] = await workflow.execute_local_activity(double, number)
+
+        async def another(number: int) -> None:
             results[number] += await workflow.step(abs, -number)
 
-        async with anyio.create_task_group() as tg:
-            for number in range(count):
-                tg.start_soon(one, number)
+        # All of one before all of another: which call gets which number must not depend on who is faster.
+        for call in (one, another):
+            async with anyio.create_task_group() as tg:
+                for number in range(count):
+                    tg.start_soon(call, number)
         return results
 
 
