@@ -178,7 +178,8 @@ OPERATIONS = [
            "True"),
     Mutant("an answer that is there runs nobody", OPERATION, "Operation.wait", "await shielded_checkpoint()", "pass"),
     Mutant("handlers started after run", RUN, "WorkflowInstance._apply", "timers = [job.seq for job in",
-           "self.scheduler._ready.rotate(-1)\n        timers = [job.seq for job in", INSTANCE),
+           "self.scheduler._ready = self.scheduler._ready and [*self.scheduler._ready][1:] + [self.scheduler._ready[0]]\n"
+           "        timers = [job.seq for job in", INSTANCE),
     Mutant("deadlines fire before sleeps", RUN, "WorkflowInstance._apply", "if timer not in deadlines:", "if True:", INSTANCE),
     Mutant("a cancel request reaches the handlers", RUN, "WorkflowInstance._apply", "self._main.cancel(cancel.reason or None)",
            "[task.cancel() for task in self.scheduler.tasks if task.root_scope]", INSTANCE),
