@@ -30,6 +30,9 @@ __all__ = [
     "signal_external_workflow",
     "start_child_workflow",
     "start_timer",
+    "update_accepted",
+    "update_completed",
+    "update_rejected",
 ]
 
 _Command = message("coresdk.workflow_commands.WorkflowCommand")
@@ -267,4 +270,26 @@ def query_failed(query_id: str, failure: Any) -> Any:
     command = _Command()
     command.respond_to_query.query_id = query_id
     command.respond_to_query.failed.CopyFrom(failure)
+    return command
+
+
+def update_accepted(instance_id: str) -> Any:
+    command = _Command()
+    command.update_response.protocol_instance_id = instance_id
+    command.update_response.accepted.SetInParent()
+    return command
+
+
+def update_rejected(instance_id: str, failure: Any) -> Any:
+    """Before the acceptance a refusal, after it the outcome."""
+    command = _Command()
+    command.update_response.protocol_instance_id = instance_id
+    command.update_response.rejected.CopyFrom(failure)
+    return command
+
+
+def update_completed(instance_id: str, payload: Any) -> Any:
+    command = _Command()
+    command.update_response.protocol_instance_id = instance_id
+    command.update_response.completed.CopyFrom(payload)
     return command

@@ -22,11 +22,13 @@ __all__ = [
     "ActivityOptions",
     "HandlerDefinition",
     "WorkflowDefinition",
+    "WorkflowHandlers",
     "activity_definition",
     "caller_locals",
     "check_arguments",
     "query_name",
     "signal_name",
+    "update_name",
     "workflow_definition",
 ]
 
@@ -34,6 +36,8 @@ WORKFLOW = "__durable_workflow__"
 RUN = "__durable_run__"
 SIGNAL = "__durable_signal__"
 QUERY = "__durable_query__"
+UPDATE = "__durable_update__"
+INIT = "__durable_init__"
 LOCALS = "__durable_locals__"
 ACTIVITY = "__durable_activity__"
 
@@ -47,9 +51,19 @@ def caller_locals(depth: int) -> dict[str, Any]:
 class HandlerDefinition:
     """A function with its name on the wire, its parameters and their types (resolved at first use)."""
 
-    def __init__(self, name: str, fn: Callable[..., Any], *, skips_self: bool, local_names: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        *,
+        skips_self: bool,
+        local_names: dict[str, Any] | None = None,
+        dynamic: bool = False,
+    ) -> None:
         self.name = name
         self.fn = fn
+        self.dynamic = dynamic
+        self.validator: Callable[..., Any] | None = None
         self.is_async = inspect.iscoroutinefunction(fn)
         self.parameters = [*inspect.signature(fn).parameters.values()][1 if skips_self else 0 :]
         self._local_names = local_names or {}
@@ -111,14 +125,24 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 @dataclasses.dataclass(frozen=True)
+class WorkflowHandlers:
+    """The handlers of one kind: by name, and the one for every other name."""
+
+    named: dict[str, HandlerDefinition] = dataclasses.field(default_factory=dict)
+    dynamic: HandlerDefinition | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class WorkflowDefinition:
     """A decorated workflow class."""
 
     name: str
     cls: type
     run: HandlerDefinition
-    signals: dict[str, HandlerDefinition]
-    queries: dict[str, HandlerDefinition]
+    signals: WorkflowHandlers
+    queries: WorkflowHandlers
+    updates: WorkflowHandlers
+    init_takes_arguments: bool = False
     failure_exception_types: tuple[type[BaseException], ...] | None = None
 
     @property
@@ -195,11 +219,18 @@ def query_name(obj: Any) -> str:
     return _handler_name(obj, QUERY, "query")
 
 
+def update_name(obj: Any) -> str:
+    """The name of an update, given as a name or as a method decorated with `@workflow.update`."""
+    return _handler_name(obj, UPDATE, "update")
+
+
 def _handler_name(obj: Any, attribute: str, kind: str) -> str:
     if isinstance(obj, str):
         return obj
     found = getattr(obj, attribute, None)
     if isinstance(found, HandlerDefinition):
+        if found.dynamic:
+            raise TypeError(f"{found.label} is a dynamic {kind}\nhint: pass the name of the {kind} as a string")
         return found.name
     what = getattr(obj, "__qualname__", repr(obj))
     raise TypeError(f"{what} is no {kind}\nhint: decorate the method with @workflow.{kind}, or pass its name")
@@ -218,7 +249,7 @@ def _handler_of(target: Any) -> HandlerDefinition | None:
         return target.run
     if isinstance(target, ActivityDefinition):
         return target.handler
-    for attribute in (SIGNAL, QUERY, WORKFLOW, "definition"):
+    for attribute in (SIGNAL, QUERY, UPDATE, WORKFLOW, "definition"):
         found = getattr(target, attribute, None)
         if found is not None and found is not target:
             return _handler_of(found)

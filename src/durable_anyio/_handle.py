@@ -10,12 +10,13 @@ from uuid import uuid4
 
 import anyio
 
-from . import _definitions, _visibility
+from . import _definitions, _update, _visibility
 from ._bridge import proto
 from ._failure import exception_from_failure
 from ._history import WorkflowHistory
 from ._service import error_detail
-from .common import QueryRejectCondition, WorkflowExecutionStatus
+from ._update import WorkflowUpdateHandle
+from .common import QueryRejectCondition, WorkflowExecutionStatus, WorkflowUpdateStage
 from .exceptions import (
     CancelledError,
     RPCError,
@@ -78,6 +79,11 @@ class WorkflowHandle(Generic[SelfT, ResultT]):
 
     def __repr__(self) -> str:
         return f"<WorkflowHandle id={self._id!r} run_id={self._run_id or self._result_run_id!r}>"
+
+    @property
+    def client(self) -> Client:
+        """The client that made this handle."""
+        return self._client
 
     @property
     def id(self) -> str:
@@ -302,6 +308,93 @@ class WorkflowHandle(Generic[SelfT, ResultT]):
             text = f"query {name!r} of workflow {self._id!r} was not answered in time"
             return RPCError(f"{text}; hint: queries need a worker of the workflow's task queue", error.status, error.details)
         return error
+
+    @overload
+    async def execute_update(self, update: Callable[[SelfT, *Ts], Awaitable[AnswerT]], *args: *Ts, id: str | None = None) -> AnswerT: ...
+
+    @overload
+    async def execute_update(self, update: Callable[[SelfT, *Ts], AnswerT], *args: *Ts, id: str | None = None) -> AnswerT: ...
+
+    @overload
+    async def execute_update(self, update: str, *args: Any, id: str | None = None, result_type: type[AnswerT]) -> AnswerT: ...
+
+    @overload
+    async def execute_update(self, update: str, *args: Any, id: str | None = None) -> Any: ...
+
+    async def execute_update(  # type: ignore[misc]  # mypy cannot match *Ts with Any
+        self, update: Any, *args: Any, id: str | None = None, result_type: Any | None = None
+    ) -> Any:
+        """Sends an update and returns what its handler returns.
+
+        :param id: two updates of one id are one update: the second gets the first one's outcome.
+        :raises WorkflowUpdateFailedError: if the validator refused it or the handler raised; `cause` is the reason.
+        :raises TypeError: if the arguments do not fit the handler; nothing is sent then.
+        :raises RPCError: NOT_FOUND if there is no such workflow, or it ended before it took the update.
+        """
+        started = await self._start_update(update, args, WorkflowUpdateStage.COMPLETED, id, result_type)
+        return await started.result()
+
+    @overload
+    async def start_update(
+        self, update: Callable[[SelfT, *Ts], Awaitable[AnswerT]], *args: *Ts, wait_for_stage: WorkflowUpdateStage, id: str | None = None
+    ) -> WorkflowUpdateHandle[AnswerT]: ...
+
+    @overload
+    async def start_update(
+        self, update: Callable[[SelfT, *Ts], AnswerT], *args: *Ts, wait_for_stage: WorkflowUpdateStage, id: str | None = None
+    ) -> WorkflowUpdateHandle[AnswerT]: ...
+
+    @overload
+    async def start_update(
+        self, update: str, *args: Any, wait_for_stage: WorkflowUpdateStage, id: str | None = None, result_type: type[AnswerT]
+    ) -> WorkflowUpdateHandle[AnswerT]: ...
+
+    @overload
+    async def start_update(
+        self, update: str, *args: Any, wait_for_stage: WorkflowUpdateStage, id: str | None = None
+    ) -> WorkflowUpdateHandle[Any]: ...
+
+    async def start_update(  # type: ignore[misc]  # mypy cannot match *Ts with Any
+        self,
+        update: Any,
+        *args: Any,
+        wait_for_stage: WorkflowUpdateStage,
+        id: str | None = None,
+        result_type: Any | None = None,
+    ) -> Any:
+        """Sends an update and returns its handle when it has reached a stage; errors as `execute_update`.
+
+        :param wait_for_stage: ACCEPTED (its validator has passed, and it will not be lost) or COMPLETED.
+        """
+        return await self._start_update(update, args, wait_for_stage, id, result_type)
+
+    async def _start_update(
+        self, update: Any, args: tuple[Any, ...], stage: WorkflowUpdateStage, id: str | None, result_type: Any | None
+    ) -> WorkflowUpdateHandle[Any]:
+        return await _update.start_update(
+            self,
+            update,
+            args,
+            id=id,
+            stage=stage,
+            result_type=result_type,
+            first_execution_run_id=self._first_execution_run_id,
+        )
+
+    @overload
+    def get_update_handle(
+        self, id: str, *, workflow_run_id: str | None = None, result_type: type[AnswerT]
+    ) -> WorkflowUpdateHandle[AnswerT]: ...
+
+    @overload
+    def get_update_handle(self, id: str, *, workflow_run_id: str | None = None) -> WorkflowUpdateHandle[Any]: ...
+
+    def get_update_handle(
+        self, id: str, *, workflow_run_id: str | None = None, result_type: Any | None = None
+    ) -> WorkflowUpdateHandle[Any]:
+        """A handle of an update that exists; nothing is asked."""
+        run_id = workflow_run_id or self._run_id
+        return WorkflowUpdateHandle(self._client, id, workflow_id=self._id, workflow_run_id=run_id, result_type=result_type)
 
     async def describe(self) -> WorkflowExecutionDescription:
         """The workflow's status, what it waits for, and its `problems`: why it does not proceed."""

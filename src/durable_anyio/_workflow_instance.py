@@ -29,12 +29,23 @@ from ._backend import (
     shielded_checkpoint,
 )
 from ._bridge.proto import message
-from ._definitions import ActivityOptions, HandlerDefinition, WorkflowDefinition, check_arguments, workflow_definition
+from ._definitions import (
+    QUERY,
+    SIGNAL,
+    UPDATE,
+    ActivityOptions,
+    HandlerDefinition,
+    WorkflowDefinition,
+    check_arguments,
+    workflow_definition,
+)
 from ._failure import failure_from_exception
+from ._handlers import make_handler
 from ._workflow_activities import Activities, StartedActivity
 from ._workflow_held import holds
 from ._workflow_info import info_from_activation
 from ._workflow_local_activities import LocalActivities, StartedLocalActivity
+from ._workflow_messages import Messages
 from ._workflow_origins import Origins, difference
 from ._workflow_outcome import SuspendError, command_for_error, command_for_result, fails_by_definition
 from ._workflow_queries import answer_query
@@ -73,9 +84,10 @@ class WorkflowInstance(WorkflowRuntime):
 
     __slots__ = (
         "__weakref__", "_activities", "_cancel_requested", "_commands", "_conditions", "_ended", "_ended_by", "_evicted", "_given",
-        "_handlers", "_last_condition", "_last_timer", "_locals", "_main", "_memo", "_origin_ns", "_queries", "_random", "_relation_jobs",
-        "_relations", "_run_id", "_seed", "_suspend", "_unhandled_signals", "closed", "continue_as_new_suggested", "converter",
-        "definition", "failure", "history_length", "history_size_bytes", "info", "is_replaying", "object", "origins", "scheduler",
+        "_last_condition", "_last_timer", "_locals", "_main", "_memo", "_origin_ns", "_queries", "_random", "_relation_jobs",
+        "_relations", "_run_id", "_seed", "_suspend", "closed", "continue_as_new_suggested", "converter",
+        "definition", "failure", "history_length", "history_size_bytes", "info", "is_replaying", "messages", "object", "origins",
+        "scheduler",
     )  # fmt: skip
 
     def __init__(
@@ -119,8 +131,7 @@ class WorkflowInstance(WorkflowRuntime):
         self._conditions: dict[int, tuple[Callable[[], bool], Operation[None]]] = {}
         self._last_condition = 0
         self._main: Task | None = None
-        self._handlers: list[tuple[str, Task]] = []
-        self._unhandled_signals: list[Any] = []
+        self.messages = Messages(self, self._emit)
         self._suspend: BaseException | None = None
         self._ended_by: BaseException | None = None
         self._cancel_requested = False
@@ -150,7 +161,10 @@ class WorkflowInstance(WorkflowRuntime):
         self._relation_jobs = []
         for job in activation.jobs:
             variant = job.WhichOneof("variant")
-            jobs.setdefault(variant, []).append(getattr(job, variant))
+            if variant in _MESSAGES:  # signals and updates keep the order in which they came
+                jobs.setdefault("messages", []).append((variant, getattr(job, variant)))
+            else:
+                jobs.setdefault(variant, []).append(getattr(job, variant))
             if variant in RELATION_JOBS:
                 self._relation_jobs.append((variant, getattr(job, variant)))
         if "remove_from_cache" in jobs:
@@ -242,6 +256,7 @@ class WorkflowInstance(WorkflowRuntime):
             if self._locals is not None:
                 self._locals.release()
                 self._locals = None
+            self.messages.release()
             self.scheduler.release()
 
     # -- an activation's phases
@@ -251,8 +266,9 @@ class WorkflowInstance(WorkflowRuntime):
             self._seed, self._random = seed.randomness_seed, None
         starts = jobs.get("initialize_workflow", [])
         arguments = self._start(starts[0]) if starts else []
-        for signal in jobs.get("signal_workflow", ()):
-            self._signal(signal)
+        if self._ended_by is None:
+            for variant, job in jobs.get("messages", ()):
+                self.messages.deliver(variant, job)
         if starts and self._ended_by is None:
             run = functools.partial(self.definition.run.fn, self.object)
             self._main = self.scheduler.spawn(run, tuple(arguments), name=self.definition.run.label)
@@ -285,7 +301,7 @@ class WorkflowInstance(WorkflowRuntime):
         handler = self.definition.run
         arguments = self._decode(handler, start.arguments, "workflow")
         try:
-            self.object = self.scheduler.call(self.definition.cls)
+            self.object = self.scheduler.call(self.definition.cls, *(arguments if self.definition.init_takes_arguments else ()))
         except Exception as error:
             self._ended_by = error
         return arguments
@@ -298,22 +314,6 @@ class WorkflowInstance(WorkflowRuntime):
             raise DataConversionError(error.what, f"{label}, {error.where}" if error.where else label, error.hint) from error
         check_arguments(handler, arguments)
         return arguments
-
-    def _signal(self, signal: Any) -> None:
-        handler = self.definition.signals.get(signal.signal_name)
-        if handler is None:
-            self._unhandled_signals.append(signal)
-            if not self.is_replaying:
-                known = ", ".join(sorted(self.definition.signals)) or "none"
-                _log.warning(
-                    "workflow %s (%s) keeps the signal %r, for which it has no handler; it has: %s",
-                    self.info.workflow_id, self.info.workflow_type, signal.signal_name, known,
-                )  # fmt: skip
-            return
-        arguments = self._decode(handler, signal.input, "signal")
-        if self._ended_by is None:
-            task = self.scheduler.spawn(_call_handler, (handler, self.object, arguments), name=handler.label)
-            self._handlers.append((handler.label, task))
 
     def _check_conditions(self) -> bool:
         fulfilled = False
@@ -329,14 +329,9 @@ class WorkflowInstance(WorkflowRuntime):
         return fulfilled
 
     def _end_or_settle(self) -> None:
-        still_running: list[tuple[str, Task]] = []
         error = self._ended_by
-        for label, task in self._handlers:
-            if not task.done:
-                still_running.append((label, task))
-            elif error is None:
-                error = task.failure
-        self._handlers = still_running
+        for task in self.messages.take_ended():
+            error = error or task.failure
         command = None
         if error is None and self._main is not None and self._main.done:
             error = self._main.failure
@@ -350,10 +345,11 @@ class WorkflowInstance(WorkflowRuntime):
             self.scheduler.settle()
             return
         self._ended = True
-        if still_running and self.may_log:
+        unfinished = self.messages.unfinished
+        if unfinished and self.may_log:
             _log.warning(
                 "workflow %s (%s) ended while handlers ran, which are closed: %s",
-                self.info.workflow_id, self.info.workflow_type, ", ".join(label for label, _ in still_running),
+                self.info.workflow_id, self.info.workflow_type, ", ".join(unfinished),
             )  # fmt: skip
         self.close()
         if self.is_replaying or self.origins.always:
@@ -364,10 +360,8 @@ class WorkflowInstance(WorkflowRuntime):
     def _forget_tasks(self) -> None:
         if self._main is not None:
             self._main.forget_outcome()
-        for _, task in self._handlers:
-            task.forget_outcome()
+        self.messages.forget()
         self._main = self._ended_by = None
-        self._handlers.clear()
 
     # -- for the scheduler and the run's own code
 
@@ -380,7 +374,7 @@ class WorkflowInstance(WorkflowRuntime):
         if self.scheduler.closing:
             return
         if self.scheduler.read_only:
-            raise ForbiddenCallError("a query tried to change the workflow\nhint: a query reads the workflow's state and changes nothing")
+            raise ForbiddenCallError(f"a query or a validator tried to change the workflow\n{_READ_ONLY_HINT}")
         if self.is_replaying or self.origins.always:
             self.origins.note(self._given + len(self._commands) + 1, timer)
         self._commands.append(command)
@@ -400,7 +394,7 @@ class WorkflowInstance(WorkflowRuntime):
     @property
     def random(self) -> random_module.Random:
         if self.scheduler.read_only:
-            raise ForbiddenCallError("random numbers are not possible in a query: they would differ in a replay")
+            raise ForbiddenCallError("random numbers are not possible in a query or a validator: they would differ in a replay")
         if self._random is None:
             self._random = random_module.Random(self._seed)
         return self._random
@@ -412,6 +406,23 @@ class WorkflowInstance(WorkflowRuntime):
         if self._memo is None:
             self._memo = {key: self.converter.from_payloads([payload], [None])[0] for key, payload in self.info.raw_memo.items()}
         return self._memo
+
+    @property
+    def all_handlers_finished(self) -> bool:
+        return self.messages.all_finished
+
+    def set_handler(self, kind: str, name: str | None, fn: Callable[..., Any] | None, validator: Callable[..., Any] | None) -> None:
+        if self.scheduler.read_only:
+            raise ForbiddenCallError(f"a query or a validator tried to set a handler\n{_READ_ONLY_HINT}")
+        handlers = {SIGNAL: self.messages.signals, QUERY: self.messages.queries, UPDATE: self.messages.updates}[kind]
+        if fn is None:
+            handlers.set(name, None)
+            return
+        definition = make_handler(kind, name, fn, dynamic=name is None, skips_self=False)
+        definition.validator = validator
+        handlers.set(name, definition)
+        if kind == SIGNAL:
+            self.messages.handlers_changed()
 
     def start_activity(
         self, name: str, handler: HandlerDefinition | None, args: Sequence[Any], options: ActivityOptions, result_type: Any | None
@@ -479,18 +490,14 @@ class WorkflowInstance(WorkflowRuntime):
         check_arguments(self.definition if workflow is None else workflow_definition(workflow)[1], args)
 
 
+_READ_ONLY_HINT = "hint: it may read the workflow's state, not change it"
+_MESSAGES = ("signal_workflow", "do_update")
 _KNOWN_JOBS = {
     "cancel_workflow",
     "fire_timer",
     "initialize_workflow",
     "notify_has_patch",
     "resolve_activity",
-    "signal_workflow",
+    "messages",
     "update_random_seed",
 } | RELATION_JOBS
-
-
-async def _call_handler(handler: HandlerDefinition, instance: Any, arguments: Sequence[Any]) -> None:
-    result = handler.fn(instance, *arguments)
-    if handler.is_async:
-        await result

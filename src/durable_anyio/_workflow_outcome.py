@@ -13,7 +13,7 @@ from ._workflow_runtime import ContinueAsNewError, ContinueAsNewOptions, Info
 from .converter import PayloadConverter
 from .exceptions import ActivityError, CancelledError, DataConversionError, FailureError, NondeterminismError
 
-__all__ = ["SuspendError", "command_for_error", "command_for_result", "fails_by_definition", "is_quit"]
+__all__ = ["SuspendError", "check_failing", "command_for_error", "command_for_result", "fails_by_definition", "is_quit"]
 
 # A bug in the program or a payload it cannot read: the run waits for fixed code instead of failing for good.
 SUSPENDING = (NondeterminismError, ForbiddenCallError, DataConversionError)
@@ -49,14 +49,19 @@ def command_for_error(
         return _continue_as_new(definition, leaves[0].options, converter, info)
     if isinstance(error, Cancelled) or (cancel_requested and all(_is_cancellation(leaf) for leaf in leaves)):
         return _commands.cancel_workflow()
-    for leaf in leaves:
-        leaf = host_refusal(leaf) or leaf
-        if not _fails(definition, leaf):
-            raise SuspendError(leaf) from leaf
+    check_failing(definition, error)
     try:
         return _commands.fail_workflow(failure_from_exception(error, converter))
     except DataConversionError as problem:
         raise SuspendError(problem) from problem
+
+
+def check_failing(definition: WorkflowDefinition, error: BaseException) -> None:
+    """:raises SuspendError: for an error that leaves the code and is no failure of what it does, but of the code itself."""
+    for leaf in _leaves(error):
+        reason = host_refusal(leaf) or leaf
+        if not _fails(definition, reason):
+            raise SuspendError(reason) from reason
 
 
 def _fails(definition: WorkflowDefinition, error: BaseException) -> bool:

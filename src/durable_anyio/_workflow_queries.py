@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from . import _commands
 from ._backend import Scheduler, waiting_stack
-from ._definitions import check_arguments
 from ._failure import failure_from_exception
 from .exceptions import ApplicationError, DataConversionError
 
@@ -39,16 +38,15 @@ def answer_query(instance: WorkflowInstance, query: Any) -> Any:
 def _evaluate(instance: WorkflowInstance, query: Any) -> Any:
     if query.query_type == STACK_TRACE:
         return stack_trace(instance.scheduler)
-    definition = instance.definition
-    handler = definition.queries.get(query.query_type)
+    handler = instance.messages.queries.find(query.query_type, instance)
     if handler is None:
-        known = ", ".join(sorted(definition.queries)) or "none"
-        raise ApplicationError(f"the workflow {definition.name} has no query {query.query_type!r}; it has: {known}", type="UnknownQuery")
-    arguments = instance.converter.from_payloads(query.arguments, handler.types_for(len(query.arguments)))
-    check_arguments(handler, arguments)
+        known = f"it has: {instance.messages.queries.names}"
+        text = f"the workflow {instance.definition.name} has no query {query.query_type!r}; {known}"
+        raise ApplicationError(text, type="UnknownQuery")
+    arguments = handler.decode(query.arguments)
     if instance.object is None:
         raise ApplicationError("the workflow has not started", type="UnknownQuery")
-    return instance.scheduler.call(handler.fn, instance.object, *arguments, read_only=True)
+    return instance.scheduler.call(handler.call, arguments, read_only=True)
 
 
 def stack_trace(scheduler: Scheduler) -> str:

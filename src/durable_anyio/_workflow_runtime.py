@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
@@ -26,6 +27,7 @@ __all__ = [
     "LocalCall",
     "NotInWorkflowError",
     "ParentInfo",
+    "UpdateInfo",
     "WorkflowRuntime",
     "current_runtime",
     "find_runtime",
@@ -126,6 +128,18 @@ class ContinueAsNewError(BaseException):
         self.options = options
 
 
+@dataclass(frozen=True)
+class UpdateInfo:
+    """The update that a handler or validator runs for."""
+
+    id: str
+    name: str
+
+
+CURRENT_UPDATE: ContextVar[UpdateInfo | None] = ContextVar("current_update", default=None)
+"""Of the handler's task and the tasks it starts."""
+
+
 class ActivityHandle(ABC, Awaitable[R_co], Generic[R_co]):
     """An activity that was started: await it for its result."""
 
@@ -190,6 +204,13 @@ class WorkflowRuntime(ABC):
     async def execute_activity(
         self, name: str, handler: HandlerDefinition | None, args: Sequence[Any], options: ActivityOptions, result_type: Any | None
     ) -> Any: ...
+
+    @property
+    @abstractmethod
+    def all_handlers_finished(self) -> bool: ...
+
+    @abstractmethod
+    def set_handler(self, kind: str, name: str | None, fn: Callable[..., Any] | None, validator: Callable[..., Any] | None) -> None: ...
 
     @abstractmethod
     async def start_child_workflow(self, name: str, args: Sequence[Any], options: Mapping[str, Any], result_type: Any | None) -> Any: ...

@@ -21,8 +21,16 @@ from ._forbidden_option import ForbiddenCalls
 from ._handle import WorkflowHandle
 from ._history import WorkflowHistory
 from ._service import Service, error_detail
+from ._update import WithStartWorkflowOperation, WorkflowUpdateHandle, start_update_with_start
 from ._visibility import PendingActivity, PendingWorkflowTask, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionIterator
-from .common import QueryRejectCondition, RetryPolicy, WorkflowExecutionStatus, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from .common import (
+    QueryRejectCondition,
+    RetryPolicy,
+    WorkflowExecutionStatus,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+    WorkflowUpdateStage,
+)
 from .exceptions import RPCError, RPCStatusCode, WorkflowAlreadyStartedError
 
 if TYPE_CHECKING:
@@ -35,6 +43,7 @@ __all__ = [
     "QueryRejectCondition",
     "Service",
     "StartOptions",
+    "WithStartWorkflowOperation",
     "WorkflowExecution",
     "WorkflowExecutionDescription",
     "WorkflowExecutionIterator",
@@ -43,12 +52,15 @@ __all__ = [
     "WorkflowHistory",
     "WorkflowIDConflictPolicy",
     "WorkflowIDReusePolicy",
+    "WorkflowUpdateHandle",
+    "WorkflowUpdateStage",
 ]
 
 logger = logging.getLogger("durable_anyio")
 
 SelfT = TypeVar("SelfT")
 ResultT = TypeVar("ResultT")
+AnswerT = TypeVar("AnswerT")
 Ts = TypeVarTuple("Ts")
 
 # The service's limit for ids and names.
@@ -202,20 +214,13 @@ class Client:
         if definition is not None:
             _definitions.check_arguments(definition, args)
             result_type = result_type or definition.return_type
-        request = self._start_request(name, args, options)
+        request = self.start_request(name, args, options)
         try:
             response = await self._service.call("StartWorkflowExecution", request)
         except RPCError as error:
-            raise _already_started(error, request.workflow_id, name) or error from None
+            raise self.start_refused(error, request) from None
         await self._look_for_workers(request.task_queue.name)
-        return WorkflowHandle(
-            self,
-            request.workflow_id,
-            result_run_id=response.run_id,
-            first_execution_run_id=response.run_id,
-            result_type=result_type,
-            task_queue=request.task_queue.name,
-        )
+        return self.started_handle(request, response.run_id, result_type)
 
     @overload
     async def execute_workflow(
@@ -288,7 +293,121 @@ class Client:
         request = self._service.request("CountWorkflowExecutions", namespace=self._namespace, query=query)
         return int((await self._service.call("CountWorkflowExecutions", request)).count)
 
-    def _start_request(self, name: str, args: tuple[Any, ...], options: StartOptions) -> Any:
+    @overload
+    async def execute_update_with_start_workflow(
+        self,
+        update: Callable[[SelfT, *Ts], Awaitable[AnswerT]],
+        *args: *Ts,
+        start_workflow_operation: WithStartWorkflowOperation[SelfT, Any],
+        id: str | None = None,
+    ) -> AnswerT: ...
+
+    @overload
+    async def execute_update_with_start_workflow(
+        self,
+        update: Callable[[SelfT, *Ts], AnswerT],
+        *args: *Ts,
+        start_workflow_operation: WithStartWorkflowOperation[SelfT, Any],
+        id: str | None = None,
+    ) -> AnswerT: ...
+
+    @overload
+    async def execute_update_with_start_workflow(
+        self,
+        update: str,
+        *args: Any,
+        start_workflow_operation: WithStartWorkflowOperation[Any, Any],
+        id: str | None = None,
+        result_type: Any | None = None,
+    ) -> Any: ...
+
+    async def execute_update_with_start_workflow(  # type: ignore[misc]  # mypy cannot match *Ts with Any
+        self,
+        update: Any,
+        *args: Any,
+        start_workflow_operation: WithStartWorkflowOperation[Any, Any],
+        id: str | None = None,
+        result_type: Any | None = None,
+    ) -> Any:
+        """Starts a workflow and sends it an update, both or neither, and returns what the update's handler returns.
+
+        :raises WorkflowUpdateFailedError: if the validator refused it or the handler raised.
+        :raises WorkflowAlreadyStartedError: if the id is taken, and the operation's policy says that this is a mistake.
+        """
+        operation, completed = start_workflow_operation, WorkflowUpdateStage.COMPLETED
+        started = await start_update_with_start(self, operation, update, args, id=id, stage=completed, result_type=result_type)
+        await self._look_for_workers(operation.options["task_queue"])
+        return await started.result()
+
+    @overload
+    async def start_update_with_start_workflow(
+        self,
+        update: Callable[[SelfT, *Ts], Awaitable[AnswerT]],
+        *args: *Ts,
+        start_workflow_operation: WithStartWorkflowOperation[SelfT, Any],
+        wait_for_stage: WorkflowUpdateStage,
+        id: str | None = None,
+    ) -> WorkflowUpdateHandle[AnswerT]: ...
+
+    @overload
+    async def start_update_with_start_workflow(
+        self,
+        update: Callable[[SelfT, *Ts], AnswerT],
+        *args: *Ts,
+        start_workflow_operation: WithStartWorkflowOperation[SelfT, Any],
+        wait_for_stage: WorkflowUpdateStage,
+        id: str | None = None,
+    ) -> WorkflowUpdateHandle[AnswerT]: ...
+
+    @overload
+    async def start_update_with_start_workflow(
+        self,
+        update: str,
+        *args: Any,
+        start_workflow_operation: WithStartWorkflowOperation[Any, Any],
+        wait_for_stage: WorkflowUpdateStage,
+        id: str | None = None,
+        result_type: Any | None = None,
+    ) -> WorkflowUpdateHandle[Any]: ...
+
+    async def start_update_with_start_workflow(  # type: ignore[misc]  # mypy cannot match *Ts with Any
+        self,
+        update: Any,
+        *args: Any,
+        start_workflow_operation: WithStartWorkflowOperation[Any, Any],
+        wait_for_stage: WorkflowUpdateStage,
+        id: str | None = None,
+        result_type: Any | None = None,
+    ) -> Any:
+        """The same, but returns the update's handle when it has reached a stage: ACCEPTED or COMPLETED."""
+        operation = start_workflow_operation
+        return await start_update_with_start(self, operation, update, args, id=id, stage=wait_for_stage, result_type=result_type)
+
+    @property
+    def is_embedded(self) -> bool:
+        """True if the engine runs in this process."""
+        return self._target.startswith("sqlite:")
+
+    def started_handle(self, request: Any, run_id: str, result_type: Any | None) -> WorkflowHandle[Any, Any]:
+        """The handle of the run that a start request gave."""
+        return WorkflowHandle(
+            self,
+            request.workflow_id,
+            result_run_id=run_id,
+            first_execution_run_id=run_id,
+            result_type=result_type,
+            task_queue=request.task_queue.name,
+        )
+
+    def start_refused(self, error: RPCError, request: Any) -> Exception:
+        """The error that tells why a start was refused."""
+        return _already_started(error, request.workflow_id, request.workflow_type.name) or error
+
+    def start_request(self, name: str, args: tuple[Any, ...], options: StartOptions) -> Any:
+        """The request of a start.
+
+        :raises ValueError, TypeError: the service would refuse it.
+        """
         request = self._service.request(
             "StartWorkflowExecution",
             namespace=self._namespace,
@@ -319,7 +438,7 @@ class Client:
 
     async def _look_for_workers(self, task_queue: str) -> None:
         """Says at the first start on a task queue of an embedded engine that no worker is there: it can only be this program's mistake."""
-        if not self._target.startswith("sqlite:") or task_queue in self._queues_looked_at:
+        if not self.is_embedded or task_queue in self._queues_looked_at:
             return
         if len(self._queues_looked_at) >= MAX_REMEMBERED_QUEUES:
             self._queues_looked_at.clear()

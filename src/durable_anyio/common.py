@@ -16,6 +16,7 @@ __all__ = [
     "WorkflowExecutionStatus",
     "WorkflowIDConflictPolicy",
     "WorkflowIDReusePolicy",
+    "WorkflowUpdateStage",
 ]
 
 
@@ -59,6 +60,14 @@ class QueryRejectCondition(IntEnum):
     NONE = 1
     NOT_OPEN = 2
     NOT_COMPLETED_CLEANLY = 3
+
+
+class WorkflowUpdateStage(IntEnum):
+    """How far an update is."""
+
+    ADMITTED = 1
+    ACCEPTED = 2
+    COMPLETED = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ __all__ = [
     "WorkflowFailureError",
     "WorkflowQueryFailedError",
     "WorkflowQueryRejectedError",
+    "WorkflowUpdateFailedError",
 ]
 
 
@@ -359,6 +360,22 @@ class WorkflowQueryRejectedError(DurableError):
 
     def __reduce__(self) -> Any:
         return type(self), (self.status,)
+
+
+class WorkflowUpdateFailedError(DurableError):
+    """The update was refused by its validator, or its handler raised; `cause` is the failure."""
+
+    def __init__(self, message: str = "the update failed", *, cause: BaseException | None = None) -> None:
+        super().__init__(message)
+        self.__cause__ = cause
+
+    @property
+    def cause(self) -> BaseException | None:
+        """What the validator or the handler raised."""
+        return self.__cause__
+
+    def __str__(self) -> str:
+        return _with_cause(self.message, self.__cause__)
 
 
 def _with_cause(message: str, cause: BaseException | None) -> str:

@@ -17,6 +17,7 @@ from ._definitions import (
     QUERY,
     RUN,
     SIGNAL,
+    UPDATE,
     WORKFLOW,
     ActivityOptions,
     HandlerDefinition,
@@ -25,6 +26,7 @@ from ._definitions import (
     caller_locals,
     check_arguments,
 )
+from ._handlers import check_init, collect, init, query, signal, update
 from ._workflow_children import (
     ChildWorkflowCancellationType,
     ChildWorkflowHandle,
@@ -37,6 +39,7 @@ from ._workflow_children import (
 )
 from ._workflow_local_calls import execute_local_activity, start_local_activity, step
 from ._workflow_runtime import (
+    CURRENT_UPDATE,
     ActivityCancellationType,
     ActivityHandle,
     ContinueAsNewError,
@@ -44,6 +47,7 @@ from ._workflow_runtime import (
     Info,
     NotInWorkflowError,
     ParentInfo,
+    UpdateInfo,
     current_runtime,
     find_runtime,
 )
@@ -60,7 +64,10 @@ __all__ = [
     "NotInWorkflowError",
     "ParentClosePolicy",
     "ParentInfo",
+    "UpdateInfo",
+    "all_handlers_finished",
     "continue_as_new",
+    "current_update_info",
     "defn",
     "execute_activity",
     "execute_child_workflow",
@@ -69,12 +76,16 @@ __all__ = [
     "get_external_workflow_handle_for",
     "in_workflow",
     "info",
+    "init",
     "logger",
     "memo",
     "now",
     "query",
     "random",
     "run",
+    "set_query_handler",
+    "set_signal_handler",
+    "set_update_handler",
     "signal",
     "start_activity",
     "start_child_workflow",
@@ -82,6 +93,7 @@ __all__ = [
     "step",
     "time",
     "unsafe",
+    "update",
     "uuid4",
     "wait_condition",
 ]
@@ -89,7 +101,6 @@ __all__ = [
 _backend.register()
 
 C = TypeVar("C", bound=type)
-F = TypeVar("F", bound=Callable[..., Any])
 P = ParamSpec("P")
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
@@ -134,22 +145,12 @@ def _define(cls: type, name: str | None, failures: Sequence[type[BaseException]]
         name=name or cls.__name__,
         cls=cls,
         run=getattr(runs[0], RUN),
-        signals=_handlers(cls, members, SIGNAL),
-        queries=_handlers(cls, members, QUERY),
+        signals=collect(cls, members, SIGNAL),
+        queries=collect(cls, members, QUERY),
+        updates=collect(cls, members, UPDATE),
+        init_takes_arguments=check_init(cls, getattr(runs[0], RUN)),
         failure_exception_types=None if failures is None else tuple(failures),
     )
-
-
-def _handlers(cls: type, members: list[Any], attribute: str) -> dict[str, HandlerDefinition]:
-    found: dict[str, HandlerDefinition] = {}
-    for member in members:
-        handler = getattr(member, attribute, None)
-        if isinstance(handler, HandlerDefinition):
-            if handler.name in found:
-                both = f"{found[handler.name].label} and {handler.label}"
-                raise TypeError(f"{cls.__qualname__} has two handlers named {handler.name!r}: {both}")
-            found[handler.name] = handler
-    return found
 
 
 def run(fn: RunFunction) -> RunFunction:
@@ -158,38 +159,6 @@ def run(fn: RunFunction) -> RunFunction:
         raise TypeError(f"@workflow.run needs an `async def` method, not {fn!r}")
     setattr(fn, RUN, HandlerDefinition("run", fn, skips_self=True, local_names=caller_locals(1)))
     return fn
-
-
-@overload
-def signal(fn: F, /) -> F: ...
-@overload
-def signal(*, name: str | None = None) -> Callable[[F], F]: ...
-def signal(fn: Any = None, /, *, name: str | None = None) -> Any:
-    """Marks a method, `def` or `async def`, that handles signals of its name. Each signal is a task of its own beside `run`."""
-    local_names = caller_locals(1)
-
-    def decorate(decorated: F) -> F:
-        setattr(decorated, SIGNAL, HandlerDefinition(name or decorated.__name__, decorated, skips_self=True, local_names=local_names))
-        return decorated
-
-    return decorate if fn is None else decorate(fn)
-
-
-@overload
-def query(fn: F, /) -> F: ...
-@overload
-def query(*, name: str | None = None) -> Callable[[F], F]: ...
-def query(fn: Any = None, /, *, name: str | None = None) -> Any:
-    """Marks a plain `def` method that answers queries of its name. It reads the workflow's state and changes nothing."""
-    local_names = caller_locals(1)
-
-    def decorate(decorated: F) -> F:
-        if inspect.iscoroutinefunction(decorated):
-            raise TypeError(f"the query {decorated.__qualname__} is `async def`\nhint: a query answers at once; make it a plain `def`")
-        setattr(decorated, QUERY, HandlerDefinition(name or decorated.__name__, decorated, skips_self=True, local_names=local_names))
-        return decorated
-
-    return decorate if fn is None else decorate(fn)
 
 
 def in_workflow() -> bool:
@@ -225,6 +194,42 @@ def random() -> _random.Random:
 def memo() -> Mapping[str, Any]:
     """The memo with which the workflow was started, decoded."""
     return current_runtime().memo()
+
+
+def current_update_info() -> UpdateInfo | None:
+    """The update that the running handler or validator is for; None elsewhere."""
+    current_runtime()
+    return CURRENT_UPDATE.get()
+
+
+def all_handlers_finished() -> bool:
+    """True when no handler of a signal or an update runs: `await workflow.wait_condition(workflow.all_handlers_finished)`."""
+    return current_runtime().all_handlers_finished
+
+
+def set_signal_handler(name: str | None, handler: Callable[..., Any] | None) -> None:
+    """Sets the handler of the signal `name`, or takes it away with None. Signals that came before are delivered now, in their order.
+
+    :param name: None for every signal that has no handler of its own; the handler then takes the name, then `*args`.
+    """
+    current_runtime().set_handler(SIGNAL, name, handler, None)
+
+
+def set_query_handler(name: str | None, handler: Callable[..., Any] | None) -> None:
+    """Sets the handler of the query `name`, or takes it away with None; a plain `def`.
+
+    :param name: None for every query that has no handler of its own; the handler then takes the name, then `*args`.
+    """
+    current_runtime().set_handler(QUERY, name, handler, None)
+
+
+def set_update_handler(name: str | None, handler: Callable[..., Any] | None, *, validator: Callable[..., None] | None = None) -> None:
+    """Sets the handler of the update `name`, or takes it away with None. An update that comes before is rejected.
+
+    :param name: None for every update that has no handler of its own; handler and validator then take the name, then `*args`.
+    :param validator: refuses an update by raising; it changes nothing.
+    """
+    current_runtime().set_handler(UPDATE, name, handler, validator)
 
 
 async def wait_condition(fn: Callable[[], bool], *, timeout: timedelta | float | None = None) -> None:

@@ -28,7 +28,10 @@ DIFFERS = {
     "stackTrace": "line numbers of the tests and of the package",
 }
 #: Says which event another event follows from; a race earlier in the history renumbers them.
-REFERENCES = ("scheduledEventId", "startedEventId", "workflowTaskCompletedEventId", "initiatedEventId", "latestCancelRequestedEventId")
+REFERENCES = (
+    "acceptedEventId", "acceptedRequestSequencingEventId", "initiatedEventId", "latestCancelRequestedEventId", "scheduledEventId",
+    "startedEventId", "workflowTaskCompletedEventId",
+)  # fmt: skip
 MARKER_DATA = {"data", "result"}
 #: Of what a local activity's marker says: the clock, and how the results fell together.
 MARKER_DIFFERS = ("complete_time", "original_schedule_time", "activation_index")

@@ -2,51 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import pytest
 
-from durable_anyio import Client
-from durable_anyio.client import WorkflowHandle
 from durable_anyio.exceptions import ActivityError, ApplicationError, CancelledError, TerminatedError, WorkflowFailureError
 
 from . import relations as r
 from . import workflows as w
+from .activities import Colour, Order
+from .message_scenarios import MESSAGE_SCENARIOS
+from .scenario import Handle, Scenario, gives
 
-Handle = WorkflowHandle[Any, Any]
-ORDER = w.Order(UUID(int=7), w.Colour.BLUE, {"a": 1}, b"\x00\xff")
-
-
-@dataclass
-class Scenario:
-    """A workflow to start with its arguments, what to do meanwhile, and what comes out: `check` gets the handle."""
-
-    name: str
-    workflow: Any
-    args: tuple[object, ...]
-    check: Callable[[Handle], Awaitable[None]]
-    during: Callable[[Handle], Awaitable[None]] | None = None
-    task_timeout: timedelta | None = None
-
-    async def play(self, client: Client, task_queue: str, workflow_id: str) -> Handle:
-        handle = await client.start_workflow(
-            self.workflow.run, *self.args, id=workflow_id, task_queue=task_queue, task_timeout=self.task_timeout
-        )
-        if self.during is not None:
-            await self.during(handle)
-        await self.check(handle)
-        return handle
-
-
-def gives(expected: object) -> Callable[[Handle], Awaitable[None]]:
-    async def check(handle: Handle) -> None:
-        assert await handle.result() == expected
-
-    return check
+ORDER = Order(UUID(int=7), Colour.BLUE, {"a": 1}, b"\x00\xff")
 
 
 async def fails_plainly(handle: Handle) -> None:
@@ -99,6 +68,7 @@ async def terminate(handle: Handle) -> None:
 
 
 SCENARIOS = [
+    *MESSAGE_SCENARIOS,
     Scenario("nothing", w.Nothing, (), gives(None)),
     Scenario("one activity", w.OneActivity, (21,), gives(42)),
     Scenario("an activity in a thread", w.ThreadActivity, (21,), gives(42)),

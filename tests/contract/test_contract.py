@@ -10,8 +10,10 @@ import pytest
 
 from durable_anyio import Client, Replayer, Worker
 
-from .scenarios import SCENARIOS, Scenario
-from .workflows import ACTIVITIES, WORKFLOWS
+from .activities import ACTIVITIES
+from .scenario import Scenario
+from .scenarios import SCENARIOS
+from .workflows import WORKFLOWS
 
 pytestmark = pytest.mark.anyio
 HISTORIES = Path(__file__).parent.parent / "histories"

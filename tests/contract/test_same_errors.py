@@ -47,16 +47,37 @@ class Case:
             fields = {"workflow_type": {"name": "W"}, "task_queue": {"name": f"errors-{unique}"}, "request_id": f"r-{self.name}"} | fields
             fields["workflow_id"] = id
         elif self.workflow is not None:
-            place = "workflow_execution" if self.rpc.startswith(("Signal", "RequestCancel", "Terminate")) else "execution"
-            fields[place] = {"workflow_id": id, "run_id": self.run}
+            execution = {"workflow_id": id, "run_id": self.run}
+            if self.rpc == POLL_UPDATE:
+                fields["update_ref"] = {"workflow_execution": execution, "update_id": "u"}
+            elif self.rpc.startswith(("Signal", "RequestCancel", "Terminate", "Update")):
+                fields["workflow_execution"] = execution
+            else:
+                fields["execution"] = execution
         return proto.message(f"temporal.api.workflowservice.v1.{self.rpc}Request")(**({"namespace": "default"} | fields))
 
 
 START, SIGNAL_START, SIGNAL = "StartWorkflowExecution", "SignalWithStartWorkflowExecution", "SignalWorkflowExecution"
 CANCEL, TERMINATE, QUERY_RPC = "RequestCancelWorkflowExecution", "TerminateWorkflowExecution", "QueryWorkflow"
 DESCRIBE, HISTORY = "DescribeWorkflowExecution", "GetWorkflowExecutionHistory"
+UPDATE, POLL_UPDATE, MULTI = "UpdateWorkflowExecution", "PollWorkflowExecutionUpdate", "ExecuteMultiOperation"
 LIST, COUNT = "ListWorkflowExecutions", "CountWorkflowExecutions"
-FIELDS: dict[str, dict[str, Any]] = {SIGNAL: {"signal_name": "s"}, QUERY_RPC: {"query": QUERY}}
+META, INPUT = {"update_id": "u"}, {"name": "n"}
+ASKED = {"meta": META, "input": INPUT}
+FIELDS: dict[str, dict[str, Any]] = {SIGNAL: {"signal_name": "s"}, QUERY_RPC: {"query": QUERY}, UPDATE: {"request": ASKED}}
+
+
+def multi(name: str, start: dict[str, Any], update: dict[str, Any], workflow_id: str = "multi") -> Case:
+    """An update-with-start, its two operations changed by `start` and `update`."""
+    first = {
+        "namespace": "default",
+        "workflow_id": workflow_id,
+        "workflow_type": {"name": "W"},
+        "task_queue": {"name": "q"},
+        "workflow_id_conflict_policy": 1,
+    }
+    second = {"namespace": "default", "workflow_execution": {"workflow_id": "multi"}, "request": ASKED}
+    return Case(f"multi {name}", MULTI, {"operations": [{"start_workflow": first | start}, {"update_workflow": second | update}]})
 
 
 def on_workflow(rpc: str) -> list[Case]:
@@ -117,6 +138,30 @@ CASES = [
     Case("signal start huge", SIGNAL_START, {"signal_name": "s", "signal_input": HUGE}, "missing"),
     Case("signal start conflict fail", SIGNAL_START, {"signal_name": "s", "workflow_id_conflict_policy": 1}, "open"),
     Case("signal start reject", SIGNAL_START, {"signal_name": "s", "workflow_id_reuse_policy": 3}, "closed"),
+    Case("update no meta", UPDATE, {"request": {"input": INPUT}}, "open"),
+    Case("update no request", UPDATE, {}, "open"),
+    Case("update long update id", UPDATE, {"request": {"meta": {"update_id": LONG}, "input": INPUT}}, "open"),
+    Case("update no input", UPDATE, {"request": {"meta": META}}, "open"),
+    Case("update no name", UPDATE, {"request": {"meta": META, "input": {}}}, "open"),
+    Case("update admitted", UPDATE, {"request": ASKED, "wait_policy": {"lifecycle_stage": 1}}, "open"),
+    Case("update closed", UPDATE, {"request": ASKED}, "closed"),
+    Case("update another chain", UPDATE, {"request": ASKED, "first_execution_run_id": NOWHERE}, "open"),
+    Case("poll update no reference", POLL_UPDATE),
+    Case("poll update unknown", POLL_UPDATE, {}, "open"),
+    Case("poll update unknown in closed", POLL_UPDATE, {}, "closed"),
+    Case("multi nothing", MULTI),
+    Case("multi one", MULTI, {"operations": [{"update_workflow": {"request": ASKED}}]}),
+    multi("no type", {"workflow_type": {}}, {}),
+    multi("no namespace", {"namespace": ""}, {}),
+    multi("cron", {"cron_schedule": "* * * * *"}, {}),
+    multi("delay", {"workflow_start_delay": {"seconds": 1}}, {}),
+    multi("eager", {"request_eager_execution": True}, {}),
+    multi("no name", {}, {"request": {"meta": META, "input": {}}}),
+    multi("run id", {}, {"workflow_execution": {"workflow_id": "multi", "run_id": NOWHERE}}),
+    multi("first run id", {}, {"first_execution_run_id": NOWHERE}),
+    multi("other workflow", {}, {}, "another"),
+    multi("other namespace", {"namespace": "elsewhere"}, {}),
+    multi("both bad", {"workflow_type": {}}, {"request": {"meta": META, "input": {}}}),
     Case("terminate huge", TERMINATE, {"details": HUGE}, "missing"),
     Case("query none", QUERY_RPC, {}, "open"),
     Case("query no type", QUERY_RPC, {"query": {}}, "missing"),
@@ -124,7 +169,7 @@ CASES = [
     Case("query rejected", QUERY_RPC, {"query": QUERY, "query_reject_condition": 2}, "closed"),
     Case("history bad token", HISTORY, {"next_page_token": b"junk"}, "open"),
     Case("history negative page", HISTORY, {"maximum_page_size": -1}, "open"),
-    *(case for rpc in (SIGNAL, CANCEL, TERMINATE, QUERY_RPC, DESCRIBE, HISTORY) for case in on_workflow(rpc)),
+    *(case for rpc in (SIGNAL, CANCEL, TERMINATE, QUERY_RPC, DESCRIBE, HISTORY, UPDATE, POLL_UPDATE) for case in on_workflow(rpc)),
     *(
         case
         for rpc in (LIST, COUNT)

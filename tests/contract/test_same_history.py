@@ -11,9 +11,11 @@ import pytest
 from durable_anyio import Worker, WorkflowHistory
 from durable_anyio.testing import WorkflowEnvironment
 
+from .activities import ACTIVITIES
 from .normal_history import lines, unordered, without_tasks
-from .scenarios import SCENARIOS, Scenario
-from .workflows import ACTIVITIES, WORKFLOWS
+from .scenario import Scenario
+from .scenarios import SCENARIOS
+from .workflows import WORKFLOWS
 
 pytestmark = pytest.mark.anyio
 HISTORIES = Path(__file__).parent.parent / "histories"
@@ -38,6 +40,13 @@ RACES = {
     "children side by side": unordered,
     # A timer and the sign of life of a workflow task.
     "local activities with deadlines": without_tasks,
+    "updates": without_tasks,
+    "rejected updates": without_tasks,
+    "an accepted update": without_tasks,
+    "a failed update": without_tasks,
+    "an update that outlives the workflow": without_tasks,
+    "an update that is left behind": without_tasks,
+    "updates side by side": unordered,
     # The activities of one workflow task.
     "activities side by side": unordered,
     "a limited fan-out": unordered,

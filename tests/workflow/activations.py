@@ -122,6 +122,15 @@ def signal(name: str, *args: Any) -> Any:
     return job
 
 
+def update(name: str, *args: Any, id: str = "u", validated: bool = True) -> Any:
+    job = Job()
+    job.do_update.id = job.do_update.protocol_instance_id = id
+    job.do_update.name = name
+    job.do_update.run_validator = validated
+    job.do_update.input.extend(converter.default().to_payloads(args))
+    return job
+
+
 def query(name: str, *args: Any) -> Any:
     job = Job()
     job.query_workflow.query_id = "q"
@@ -151,3 +160,20 @@ def value_of(command: Any) -> Any:
         assert command.respond_to_query.WhichOneof("variant") == "succeeded", command
         payload = command.respond_to_query.succeeded.response
     return converter.default().from_payloads([payload], [None])[0]
+
+
+def answers(commands: list[Any]) -> list[tuple[str, str, Any]]:
+    """The answers to updates: the update's id, which answer it is, and its value or message."""
+    told = []
+    for command in commands:
+        if command.WhichOneof("variant") != "update_response":
+            continue
+        answer = command.update_response
+        kind = answer.WhichOneof("response")
+        value: Any = None
+        if kind == "completed":
+            value = converter.default().from_payloads([answer.completed], [None])[0]
+        elif kind == "rejected":
+            value = answer.rejected.message
+        told.append((answer.protocol_instance_id, kind, value))
+    return told

@@ -473,8 +473,8 @@ def test_unknown_job_suspends_with_its_name() -> None:
     driver = Driver(Waits)
     driver.start()
     job = Job()
-    job.do_update.name = "change"
-    assert "do_update" in driver.suspended(job)
+    job.resolve_nexus_operation.seq = 1
+    assert "resolve_nexus_operation" in driver.suspended(job)
 
 
 @workflow.defn

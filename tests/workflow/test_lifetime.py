@@ -16,7 +16,7 @@ import pytest
 from durable_anyio import activity, workflow
 from durable_anyio.exceptions import ApplicationError
 
-from .activations import Driver, Job, cancel, evict, failed, fired, query, result, signal
+from .activations import Driver, Job, cancel, evict, failed, fired, query, result, signal, update
 
 HOUR = timedelta(hours=1)
 
@@ -135,6 +135,13 @@ class Run:
         await anyio.sleep(1000)
         del held
 
+    @workflow.update
+    async def change(self) -> None:
+        held = canary()
+        workflow.set_signal_handler("other", self.slow)
+        await anyio.sleep(1000)
+        del held
+
     @workflow.query
     def state(self) -> bool:
         return self.waits
@@ -153,6 +160,7 @@ def end(driver: Driver) -> None:
 
 def end_with_a_handler(driver: Driver) -> None:
     driver.step(signal("slow"))
+    driver.step(update("change"))
     driver.step(query("state"))
     driver.step(signal("go"))
 

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import anyio
 
-from durable_anyio import activity, workflow
+from durable_anyio import Client, activity, workflow
+from durable_anyio.client import WithStartWorkflowOperation, WorkflowIDConflictPolicy, WorkflowUpdateStage
 
 SECOND = timedelta(seconds=1)
 
@@ -100,3 +101,52 @@ async def refused() -> None:
     workflow.start_activity(charge, 1, 1)  # type: ignore[call-arg,arg-type]
     async with anyio.create_task_group() as tg:
         tg.start_soon(charge, "a", "b")  # type: ignore[arg-type]
+
+
+@workflow.defn
+class Cart:
+    @workflow.run
+    async def run(self, owner: str) -> list[str]:
+        return [owner]
+
+    @workflow.update
+    async def add(self, item: str, count: int) -> float:
+        return len(item) * count
+
+    @add.validator
+    def check(self, item: str, count: int) -> None: ...
+
+    @workflow.update(name="other")
+    def plain(self) -> int:
+        return 1
+
+    async def uses(self) -> float:
+        return await self.add("a", 1) + self.plain()
+
+
+@workflow.defn
+class Other:
+    @workflow.run
+    async def run(self) -> None: ...
+
+
+async def updates_accepted(client: Client) -> None:
+    cart = client.get_workflow_handle_for(Cart.run, "a")
+    a: float = await cart.execute_update(Cart.add, "apple", 1)
+    b: int = await cart.execute_update(Cart.plain, id="u")
+    c: str = await cart.execute_update("name", 1, 2, result_type=str)
+    started = await cart.start_update(Cart.add, "apple", 1, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+    d: float = await started.result()
+    operation = WithStartWorkflowOperation(Cart.run, "Ada", id="a", task_queue="q", id_conflict_policy=WorkflowIDConflictPolicy.FAIL)
+    e: float = await client.execute_update_with_start_workflow(Cart.add, "apple", 1, start_workflow_operation=operation)
+    f: list[str] = await (await operation.workflow_handle()).result()
+    assert [a, b, c, d, e, f]
+
+
+async def updates_refused(client: Client) -> None:
+    cart = client.get_workflow_handle_for(Cart.run, "a")
+    await cart.execute_update(Cart.add, "apple", "1")  # type: ignore[call-arg,arg-type]
+    await cart.execute_update(Cart.add, "apple")  # type: ignore[arg-type]
+    other = client.get_workflow_handle_for(Other.run, "b")
+    await other.execute_update(Cart.add, "apple", 1)  # type: ignore[call-arg,arg-type]
+    WithStartWorkflowOperation(Cart.run, 1, id="a", task_queue="q")  # type: ignore[arg-type]

@@ -22,6 +22,7 @@ const FIRST_PAUSE_WHEN_EXHAUSTED: Duration = Duration::from_secs(1);
 pub(crate) fn is_long_poll(request: &Request) -> bool {
     match request {
         Request::PollWorkflowTaskQueue(_) | Request::PollActivityTaskQueue(_) | Request::QueryWorkflow(_) => true,
+        Request::UpdateWorkflowExecution(_) | Request::PollWorkflowExecutionUpdate(_) | Request::ExecuteMultiOperation(_) => true,
         Request::GetWorkflowExecutionHistory(message) => message.wait_new_event,
         _ => false,
     }

@@ -114,6 +114,9 @@ rpcs! {
     DescribeWorkflowExecution: DescribeWorkflowExecutionRequest => DescribeWorkflowExecutionResponse;
     QueryWorkflow: QueryWorkflowRequest => QueryWorkflowResponse;
     SignalWorkflowExecution: SignalWorkflowExecutionRequest => SignalWorkflowExecutionResponse;
+    UpdateWorkflowExecution: UpdateWorkflowExecutionRequest => UpdateWorkflowExecutionResponse;
+    PollWorkflowExecutionUpdate: PollWorkflowExecutionUpdateRequest => PollWorkflowExecutionUpdateResponse;
+    ExecuteMultiOperation: ExecuteMultiOperationRequest => ExecuteMultiOperationResponse;
     RequestCancelWorkflowExecution: RequestCancelWorkflowExecutionRequest => RequestCancelWorkflowExecutionResponse;
     TerminateWorkflowExecution: TerminateWorkflowExecutionRequest => TerminateWorkflowExecutionResponse;
     PollWorkflowTaskQueue: PollWorkflowTaskQueueRequest => PollWorkflowTaskQueueResponse;

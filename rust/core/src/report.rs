@@ -9,6 +9,7 @@ use temporalio_protos::{
         common::v1::Payloads,
         enums::v1::{QueryResultType, TaskQueueKind, WorkflowTaskFailedCause},
         failure::v1::Failure,
+        protocol::v1::Message,
         query::v1::WorkflowQueryResult,
         sdk::v1::WorkflowTaskCompletedMetadata,
         taskqueue::v1::{StickyExecutionAttributes, TaskQueue},
@@ -23,6 +24,7 @@ pub(crate) fn completed(
     options: &RunOptions,
     task_token: Vec<u8>,
     commands: Vec<Command>,
+    messages: Vec<Message>,
     answers: Vec<QueryResult>,
     metadata: WorkflowTaskCompletedMetadata,
     versioning_behavior: i32,
@@ -31,6 +33,7 @@ pub(crate) fn completed(
     RespondWorkflowTaskCompletedRequest {
         task_token,
         commands,
+        messages,
         identity: options.identity.clone(),
         namespace: options.namespace.clone(),
         // A task in the answer is a continuation, of no use to a worker that keeps nothing.

@@ -377,7 +377,7 @@ impl Run {
         let workflow = self.workflow.get_or_insert_with(|| {
             Workflow::new(self.run_id.clone(), workflow_id, self.options.namespace.clone(), self.options.task_queue.clone())
         });
-        if let Err(fault) = workflow.handle_history(events, task.previous_started_event_id) {
+        if let Err(fault) = workflow.handle_history(events, task.previous_started_event_id, task.messages) {
             return self.fail(&fault);
         }
         if !is_old_query && !workflow.replaying {
@@ -498,8 +498,9 @@ impl Run {
             return self.await_local();
         }
         let token = std::mem::take(&mut task.token);
-        let (commands, metadata) = (workflow.take_commands(), workflow.take_metadata());
-        let mut request = report::completed(&self.options, token, commands, answers, metadata, task.versioning_behavior);
+        let (commands, messages, metadata) = (workflow.take_commands(), workflow.take_messages(), workflow.take_metadata());
+        let behavior = task.versioning_behavior;
+        let mut request = report::completed(&self.options, token, commands, messages, answers, metadata, behavior);
         if has_local_work {
             // The outcomes that are still to come need a task to be told in, and it must come here, where they are.
             request.force_create_new_workflow_task = true;

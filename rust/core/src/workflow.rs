@@ -6,6 +6,7 @@
 //! code that does something else than it did is found out.
 
 mod local;
+mod updates;
 
 use crate::{
     difference::{Difference, command_text, recorded_command},
@@ -44,9 +45,11 @@ use temporalio_protos::{
         common::v1::{Memo, RetryPolicy, SearchAttributes, WorkflowExecution},
         enums::v1::{CommandType, EventType},
         history::v1::{HistoryEvent, WorkflowExecutionStartedEventAttributes, history_event::Attributes},
+        protocol::v1::Message,
         sdk::v1::{EventGroupMarker, UserMetadata, WorkflowTaskCompletedMetadata},
     },
 };
+use updates::Updates;
 
 type Key = usize;
 
@@ -123,6 +126,7 @@ pub(crate) struct Workflow {
     command: u32,
     jobs: Vec<Job>,
     local: LocalWork,
+    updates: Updates,
     inherited: Inherited,
 }
 
@@ -132,7 +136,13 @@ impl Workflow {
     }
 
     /// Takes the history of a new task and applies its first stretch. `events` may begin with what was applied before.
-    pub(crate) fn handle_history(&mut self, events: Vec<HistoryEvent>, previous_started_id: i64) -> Result<(), Fault> {
+    pub(crate) fn handle_history(
+        &mut self,
+        events: Vec<HistoryEvent>,
+        previous_started_id: i64,
+        messages: Vec<Message>,
+    ) -> Result<(), Fault> {
+        self.handle_messages(messages)?;
         self.history = History::new(events, previous_started_id);
         self.replaying = previous_started_id > 0;
         self.look_ahead()?;
@@ -261,14 +271,24 @@ impl Workflow {
                 answers_due = false;
             }
             answers_due |= is_completed;
+            self.deliver_updates_before(event_id);
             self.apply(event, is_last)?;
             self.last_processed_id = event_id;
         }
         if answers_due {
             self.check_all_answered("its end", 0)?;
         }
+        if is_last {
+            self.deliver_updates_before(i64::MAX);
+        }
         self.look_ahead()?;
         Ok(count)
+    }
+
+    /// What the code must know in this stretch although the history tells of it in the next one: the events of its commands.
+    fn look_ahead(&mut self) -> Result<(), Fault> {
+        self.look_ahead_to_markers()?;
+        self.look_ahead_to_updates()
     }
 
     /// Flags of a task hold from its own replay on, and are written when it completes: look one completion ahead.
@@ -406,6 +426,9 @@ impl Workflow {
             Some(Attributes::WorkflowExecutionSignaledEventAttributes(attributes)) => {
                 self.jobs.push(Job::SignalWorkflow(SignalWorkflow::from((attributes, event_id))));
             }
+            Some(Attributes::WorkflowExecutionUpdateAdmittedEventAttributes(attributes)) => {
+                self.admit_update(attributes.request, event_id)?;
+            }
             Some(Attributes::WorkflowExecutionCancelRequestedEventAttributes(attributes)) => {
                 self.jobs.push(Job::CancelWorkflow(CancelWorkflow::from(attributes)));
             }
@@ -459,6 +482,7 @@ impl Workflow {
                     let request = self.add_machine(Machine::External(request));
                     self.push_command(attributes.into(), request, annotations.clone());
                 }
+                Effect::Message(message) => self.push_message(*message),
                 Effect::TaskStarted { started_id, time } => {
                     self.started_id = started_id;
                     self.task_time = time.or(self.task_time);
@@ -565,6 +589,7 @@ impl Workflow {
                 self.cancel(Subject::Child(command.child_workflow_seq), annotations, command.reason)?;
             }
             Some(LangCommand::CancelSignalWorkflow(command)) => self.cancel(Subject::Signal(command.seq), annotations, String::new())?,
+            Some(LangCommand::UpdateResponse(response)) => self.handle_update_response(response, annotations)?,
             Some(LangCommand::CompleteWorkflowExecution(command)) => {
                 self.finish(Ending::completed(), command.into(), annotations);
             }
@@ -629,7 +654,7 @@ impl Workflow {
             Machine::Activity(activity) => activity.cancel(),
             Machine::ChildWorkflow(child) => child.cancel(reason),
             Machine::External(external) => external.withdraw(),
-            Machine::LocalActivity(_) | Machine::Ending(_) | Machine::WorkflowTask(_) => Vec::new(),
+            _ => Vec::new(),
         };
         self.handle_effects(key, effects, annotations);
         Ok(())
@@ -707,6 +732,7 @@ fn command_of_event(event: EventType) -> Option<CommandType> {
         EventType::StartChildWorkflowExecutionInitiated => CommandType::StartChildWorkflowExecution,
         EventType::SignalExternalWorkflowExecutionInitiated => CommandType::SignalExternalWorkflowExecution,
         EventType::RequestCancelExternalWorkflowExecutionInitiated => CommandType::RequestCancelExternalWorkflowExecution,
+        EventType::WorkflowExecutionUpdateAccepted | EventType::WorkflowExecutionUpdateCompleted => CommandType::ProtocolMessage,
         EventType::WorkflowExecutionCompleted => CommandType::CompleteWorkflowExecution,
         EventType::WorkflowExecutionFailed => CommandType::FailWorkflowExecution,
         EventType::WorkflowExecutionCanceled => CommandType::CancelWorkflowExecution,

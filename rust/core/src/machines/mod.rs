@@ -9,6 +9,7 @@ mod ending;
 mod external;
 mod local_activity;
 mod timer;
+mod update;
 mod workflow_task;
 
 pub(crate) use activity::Activity;
@@ -17,6 +18,7 @@ pub(crate) use ending::Ending;
 pub(crate) use external::External;
 pub(crate) use local_activity::{CancelAction, Finding, LocalActivity, cancelled};
 pub(crate) use timer::Timer;
+pub(crate) use update::{Incoming, Update};
 pub(crate) use workflow_task::WorkflowTask;
 
 use crate::fault::Fault;
@@ -26,6 +28,7 @@ use temporalio_protos::{
     temporal::api::{
         command::v1::{RequestCancelExternalWorkflowExecutionCommandAttributes, command::Attributes as CommandAttributes},
         history::v1::HistoryEvent,
+        protocol::v1::Message,
     },
 };
 
@@ -41,6 +44,8 @@ pub(crate) enum Effect {
     Time(Option<Timestamp>),
     /// A child's cancellation: a request with a machine of its own.
     CancelExternal(RequestCancelExternalWorkflowExecutionCommandAttributes),
+    /// The service must be told this with the task's completion, unless it is replayed.
+    Message(Box<Message>),
     /// A workflow task that counts has started: time and position move on.
     TaskStarted { started_id: i64, time: Option<Timestamp> },
     /// The run was made by a reset: its random numbers differ from the original's from here on.
@@ -56,6 +61,7 @@ pub(crate) enum Machine {
     External(External),
     Ending(Ending),
     WorkflowTask(WorkflowTask),
+    Update(Box<Update>),
 }
 
 impl Machine {
@@ -68,6 +74,7 @@ impl Machine {
             Machine::External(external) => external.handle_event(event),
             Machine::Ending(ending) => ending.handle_event(&event),
             Machine::WorkflowTask(task) => task.handle_event(event),
+            Machine::Update(update) => update.handle_event(&event),
         }
     }
 
@@ -78,7 +85,7 @@ impl Machine {
             Machine::Activity(activity) => activity.is_withdrawn(),
             Machine::ChildWorkflow(child) => child.is_withdrawn(),
             Machine::External(external) => external.is_withdrawn(),
-            Machine::LocalActivity(_) | Machine::Ending(_) | Machine::WorkflowTask(_) => false,
+            _ => false,
         }
     }
 
@@ -92,6 +99,7 @@ impl Machine {
             Machine::External(external) => external.describe(),
             Machine::Ending(_) => "end of the workflow".to_owned(),
             Machine::WorkflowTask(_) => "workflow task".to_owned(),
+            Machine::Update(update) => update.describe(),
         }
     }
 }

@@ -193,7 +193,7 @@ impl Workflow {
     // ---- replay ----
 
     /// Takes the markers of the next stretch in, and tells what is due.
-    pub(super) fn look_ahead(&mut self) -> Result<(), Fault> {
+    pub(super) fn look_ahead_to_markers(&mut self) -> Result<(), Fault> {
         for event in self.history.peek_next() {
             let Some(marker) = Marker::of_event(event)? else { continue };
             let machine = self.by_subject.get(&Subject::LocalActivity(marker.data.seq)).map(|key| &self.machines[*key]);

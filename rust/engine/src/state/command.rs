@@ -22,11 +22,20 @@ use super::{
     record::{ActivityRecord, TimerRecord},
     run::{Ready, Run},
     time::{Nanos, SECOND, duration, is_negative, length},
+    update::{Messages, Said},
 };
 use prost::Message;
 
 /// Why a completion is refused: the workflow task fails with it.
 pub type Refusal = (Cause, String);
+
+/// What comes with the commands of a completion.
+pub struct Given<'a> {
+    pub messages: Messages,
+    /// The id of the task's completed event.
+    pub completed: i64,
+    pub identity: &'a str,
+}
 
 /// What a completion did beyond its events.
 #[derive(Default)]
@@ -163,6 +172,7 @@ impl Run {
                     check_outgoing(namespace, attributes, children)?;
                 }
                 C::RecordMarkerCommandAttributes(marker) => check_marker(marker)?,
+                C::ProtocolMessageCommandAttributes(_) => {}
                 other => check_closing(other)?,
             }
         }
@@ -192,16 +202,16 @@ impl Run {
             .position(|event| matches!(&event.attributes, Some(Attributes::TimerFiredEventAttributes(timer)) if timer.timer_id == timer_id))
     }
 
-    /// Applies checked commands; `completed` is the id of the task's completed event.
+    /// Applies checked commands.
     pub fn apply_commands(
         &mut self,
         now: Nanos,
         namespace: &str,
         commands: Vec<Command>,
-        completed: i64,
-        identity: &str,
+        given: Given,
         new_run_id: &dyn Fn() -> String,
     ) -> Applied {
+        let Given { mut messages, completed, identity } = given;
         let mut applied = Applied::default();
         for command in commands {
             let Some(attributes) = command.attributes else { continue };
@@ -236,6 +246,11 @@ impl Run {
                             failure: marker.failure,
                         }),
                     );
+                }
+                C::ProtocolMessageCommandAttributes(protocol) => {
+                    if let Some((_, id, said)) = messages.remove(&protocol.message_id) {
+                        self.apply_message(now, id, said);
+                    }
                 }
                 C::CompleteWorkflowExecutionCommandAttributes(end) => {
                     self.add(
@@ -277,6 +292,14 @@ impl Run {
                 other => applied.outgoing.extend(self.initiate(now, namespace, other, completed)),
             }
             self.annotate(before, command.user_metadata);
+        }
+        let mut rest: Vec<_> = messages.into_values().collect();
+        rest.sort_by_key(|(index, ..)| *index);
+        for (_, id, said) in rest {
+            // After the end nothing can be accepted: the updates end with the run.
+            if self.is_open() || matches!(said, Said::Rejected(_)) {
+                self.apply_message(now, id, said);
+            }
         }
         applied
     }

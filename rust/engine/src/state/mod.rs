@@ -17,6 +17,8 @@ mod run;
 mod start;
 mod task;
 pub mod time;
+mod update;
+mod update_calls;
 mod workflow_task;
 mod world;
 

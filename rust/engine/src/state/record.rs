@@ -70,6 +70,9 @@ pub struct RunRecord {
     pub sticky_epoch: i64,
     #[prost(string, tag = "28")]
     pub new_run_id: String,
+    /// Accepted updates and those that are completed.
+    #[prost(btree_map = "string, message", tag = "29")]
+    pub updates: std::collections::BTreeMap<String, UpdateRecord>,
     /// Children that were started and have not ended, by the event that initiated each.
     #[prost(btree_map = "int64, message", tag = "40")]
     pub children: std::collections::BTreeMap<i64, ChildRecord>,
@@ -89,6 +92,15 @@ pub struct ChildRecord {
     /// 0 while that event waits for the end of a workflow task.
     #[prost(int64, tag = "5")]
     pub started_event_id: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct UpdateRecord {
+    #[prost(int64, tag = "1")]
+    pub accepted_event_id: i64,
+    /// 0 while its handler runs.
+    #[prost(int64, tag = "2")]
+    pub completed_event_id: i64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -134,6 +146,9 @@ pub struct TaskRecord {
     pub history_bytes: i64,
     #[prost(bool, tag = "14")]
     pub suggest_continue_as_new: bool,
+    /// Made for updates alone: it is in memory only, and leaves no trace when all of them are rejected.
+    #[prost(bool, tag = "15")]
+    pub speculative: bool,
 }
 
 impl TaskRecord {
@@ -143,6 +158,11 @@ impl TaskRecord {
 
     pub fn is_transient(&self) -> bool {
         self.attempt > 1
+    }
+
+    /// Whether its events are written only when it completes.
+    pub fn is_unwritten(&self) -> bool {
+        self.is_transient() || self.speculative
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     limit::MAX_TAIL_EVENTS,
     record::{ActivityRecord, RunRecord},
     time::{Nanos, timestamp},
+    update::{Ended, Update},
 };
 
 pub type RunKey = i64;
@@ -47,6 +48,10 @@ pub struct Run {
     /// Queries that wait for a workflow task, and those the started task carries.
     pub queries: Vec<u64>,
     pub started_queries: Vec<u64>,
+    /// Updates that are not over, and those that are but whose callers were not told.
+    pub updates: BTreeMap<String, Update>,
+    pub ended_updates: Vec<Ended>,
+    pub update_count: u64,
     /// The deadline this run is filed under.
     pub deadline: Option<Nanos>,
     /// Ended, and neither parent nor children have been told.
@@ -133,6 +138,7 @@ impl Run {
     ///
     /// Answers the event's id, or none while it waits.
     pub fn add_outside(&mut self, now: Nanos, attributes: Attributes) -> Option<i64> {
+        self.write_speculative();
         if self.applies_commands || self.record.task.as_ref().is_some_and(|task| task.is_started()) {
             let event = self.event(now, attributes);
             self.record.buffered.push(event);
@@ -171,6 +177,14 @@ impl Run {
             }
         }
         true
+    }
+
+    /// The record as the file has it: a speculative task is in memory only, as are the updates it is for.
+    pub fn encode_record(&self) -> Vec<u8> {
+        match &self.record.task {
+            Some(task) if task.speculative => RunRecord { task: None, ..self.record.clone() }.encode_to_vec(),
+            _ => self.record.encode_to_vec(),
+        }
     }
 
     /// The events not yet in the file.

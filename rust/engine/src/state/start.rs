@@ -75,6 +75,9 @@ impl Run {
 
     /// Ends a started task before the run is ended from outside.
     pub fn force_close(&mut self, now: Nanos) {
+        if self.record.task.as_ref().is_some_and(|task| task.is_started()) {
+            self.write_speculative();
+        }
         if self.record.task.as_ref().is_some_and(|task| task.is_started() && !task.is_transient()) {
             let task = self.record.task.take().unwrap_or_default();
             self.add(
@@ -108,7 +111,7 @@ impl Run {
     }
 }
 
-fn check_start(request: &api::StartWorkflowExecutionRequest) -> Result<(), Status> {
+pub fn check_start(request: &api::StartWorkflowExecutionRequest) -> Result<(), Status> {
     check_policies(request)?;
     if request.workflow_id.len() > MAX_ID_LENGTH {
         return Err(invalid(format!("WorkflowId exceeds maximum allowed length ({}/{MAX_ID_LENGTH})", request.workflow_id.len())));
@@ -477,7 +480,7 @@ impl World {
     }
 }
 
-fn check_chain(run: &Run, first_execution_run_id: &str) -> Result<(), Status> {
+pub fn check_chain(run: &Run, first_execution_run_id: &str) -> Result<(), Status> {
     if !first_execution_run_id.is_empty() && run.started().first_execution_run_id != first_execution_run_id {
         return Err(not_found("workflow execution not found"));
     }

@@ -1,8 +1,9 @@
 //! Tasks on their way to workers and back: polls, matching, and the workers' answers.
 
 use durable_client::{Response, Status};
-use prost::Message;
+use prost::Message as _;
 use temporalio_protos::temporal::api::{
+    command::v1::Command,
     common::v1::WorkflowExecution,
     enums::v1::{QueryResultType, RetryState, WorkflowExecutionStatus, WorkflowTaskFailedCause as Cause},
     failure::v1::{ApplicationFailureInfo, Failure, ServerFailureInfo, failure::FailureInfo},
@@ -10,23 +11,28 @@ use temporalio_protos::temporal::api::{
         History, TimerFiredEventAttributes, WorkflowExecutionTimedOutEventAttributes, WorkflowTaskCompletedEventAttributes,
         history_event::Attributes,
     },
-    taskqueue::v1::TaskQueue,
+    protocol::v1::Message,
+    taskqueue::v1::{StickyExecutionAttributes, TaskQueue},
     workflowservice::v1 as api,
 };
 
 use super::{
     activity::End,
+    command::Given,
     limit::{MAX_BLOB_BYTES, check_queue, invalid, not_found},
     matching::{Kind, LISTED, QueueKey, Task},
     record::TaskToken,
     run::{Ready, Run, RunKey},
     time::{Nanos, SECOND, length, timestamp},
+    update::{Messages, Said},
     workflow_task::pascal,
     world::{Answer, Env, Waiting, World},
 };
 
 /// Characters kept of the message of a failure that is too large.
 const MAX_KEPT_MESSAGE: usize = 1000;
+/// Events that a dropped speculative task may have brought: they are brought again with the next one.
+const MAX_BROUGHT_TWICE: i64 = 10;
 /// The server's long poll.
 const POLL: Nanos = 60 * SECOND;
 
@@ -221,6 +227,8 @@ impl World {
             return Ok(None);
         }
         run.started_queries = std::mem::take(&mut run.queries);
+        let started_event_id = run.record.task.as_ref().map_or(0, |task| task.started_event_id);
+        let messages = run.send_updates(started_event_id);
         let run = &*run;
         let Some(task) = &run.record.task else { return Ok(None) };
         let token = TaskToken {
@@ -236,6 +244,7 @@ impl World {
         let from = if task.sticky { run.record.previous_started_event_id + 1 } else { 1 };
         let queries: Vec<u64> = run.started_queries.clone();
         let mut response = self.workflow_response(env, key, token, from)?;
+        response.messages = messages;
         for id in queries {
             if let Some(query) = self.queries.get(&id) {
                 response.queries.insert(id.to_string(), query.query.clone());
@@ -352,26 +361,24 @@ impl World {
             .ok_or_else(activity_gone)
     }
 
-    pub fn workflow_task_completed(&mut self, env: &Env, request: api::RespondWorkflowTaskCompletedRequest) -> Answer {
+    pub fn workflow_task_completed(&mut self, env: &Env, mut request: api::RespondWorkflowTaskCompletedRequest) -> Answer {
         let token = decode(&request.task_token)?;
         self.check_task(&token)?;
         let key = token.run_key;
-        let identity = request.identity;
+        let identity = request.identity.clone();
+        let messages = std::mem::take(&mut request.messages);
         let namespace = self.namespace.clone();
         let Some(run) = self.run_mut(key) else { return Err(task_gone()) };
-        let refusal = if request.messages.is_empty() {
-            run.check_commands(&namespace, &request.commands)
-        } else {
-            Err((Cause::FeatureDisabled, "the embedded engine does not do updates yet".into()))
+        let messages = match run.check_completion(&namespace, &request.commands, messages) {
+            Ok(messages) => messages,
+            Err((cause, message)) => {
+                run.abort_sent_updates();
+                run.fail_task(env.now, cause, Some(server_failure(message.clone(), false)), &identity);
+                return Err(invalid(message));
+            }
         };
-        if let Err((cause, message)) = refusal {
-            let message = format!("{}: {message}", pascal(cause.as_str_name(), "WORKFLOW_TASK_FAILED_CAUSE_"));
-            run.fail_task(env.now, cause, Some(server_failure(message.clone(), false)), &identity);
-            return Err(invalid(message));
-        }
-        if run.ends_unseen(&request.commands) {
-            run.fail_task(env.now, Cause::UnhandledCommand, Some(server_failure("UnhandledCommand".into(), false)), &identity);
-            return Err(invalid("UnhandledCommand"));
+        if run.never_was(&request, &messages) {
+            return Ok(Some(self.drop_task(env, key, request, messages).into()));
         }
         run.write_transient();
         let completed = run.add(
@@ -393,21 +400,23 @@ impl World {
         run.record.task_failures = 0;
         run.record.task_problem.clear();
         run.record.task_problem_cause.clear();
-        match request.sticky_attributes {
-            Some(sticky) => {
-                run.record.sticky_timeout = length(&sticky.schedule_to_start_timeout);
-                run.record.sticky_queue = sticky.worker_task_queue.map(|queue| queue.name).unwrap_or_default();
-            }
-            None => run.clear_sticky(),
-        }
+        run.set_sticky(request.sticky_attributes);
         // An activity cancelled before its start ends while the commands are applied: one workflow task for all, after them.
         run.record.first_task_time = Nanos::MAX;
         run.applies_commands = true;
-        let applied = run.apply_commands(env.now, &namespace, request.commands, completed, &identity, env.new_id);
+        let applied =
+            run.apply_commands(env.now, &namespace, request.commands, Given { messages, completed, identity: &identity }, env.new_id);
         run.applies_commands = false;
         run.record.first_task_time = 0;
-        if !applied.closed && (run.flush_buffered() || request.force_create_new_workflow_task) {
-            run.schedule_task(env.now);
+        if !applied.closed {
+            if !request.force_create_new_workflow_task {
+                run.reject_unprocessed_updates();
+            }
+            if run.flush_buffered() || request.force_create_new_workflow_task {
+                run.schedule_task(env.now);
+            } else if run.has_unsent_updates() {
+                run.schedule_speculative_task(env.now);
+            }
         }
         // Asked for by a worker that has something to tell in it: it goes nowhere else.
         let hand_back = request.force_create_new_workflow_task && request.return_new_workflow_task && !applied.closed;
@@ -424,6 +433,30 @@ impl World {
         }
         let workflow_task = if hand_back { self.take_workflow_task(env, key, &identity)? } else { None };
         Ok(Some(api::RespondWorkflowTaskCompletedResponse { workflow_task, ..Default::default() }.into()))
+    }
+
+    /// A speculative task whose updates were all rejected: the history does not know of it, and the worker takes back what it saw of it.
+    fn drop_task(
+        &mut self,
+        env: &Env,
+        key: RunKey,
+        request: api::RespondWorkflowTaskCompletedRequest,
+        messages: Messages,
+    ) -> api::RespondWorkflowTaskCompletedResponse {
+        let Some(run) = self.run_mut(key) else { return api::RespondWorkflowTaskCompletedResponse::default() };
+        run.record.task = None;
+        run.set_sticky(request.sticky_attributes);
+        for (_, id, said) in messages.into_values() {
+            run.apply_message(env.now, id, said);
+        }
+        run.reject_unprocessed_updates();
+        if run.has_unsent_updates() {
+            run.schedule_speculative_task(env.now);
+        }
+        let reset_history_event_id = run.record.previous_started_event_id;
+        let carried = std::mem::take(&mut run.started_queries);
+        self.answer_queries(carried, key, request.query_results);
+        api::RespondWorkflowTaskCompletedResponse { reset_history_event_id, ..Default::default() }
     }
 
     fn answer_queries(
@@ -500,7 +533,7 @@ impl World {
 
     pub fn activity_completed(&mut self, env: &Env, request: api::RespondActivityTaskCompletedRequest) -> Answer {
         let (run, id) = self.activity_run(&request.task_token)?;
-        let size = request.result.as_ref().map_or(0, Message::encoded_len);
+        let size = request.result.as_ref().map_or(0, prost::Message::encoded_len);
         if size > MAX_BLOB_BYTES {
             let failure = server_failure(format!("Complete result exceeds size limit: {size} bytes, the limit is {MAX_BLOB_BYTES}."), true);
             run.fail_activity(env.now, id, failure, &request.identity);
@@ -558,4 +591,44 @@ fn without_details(failure: Failure) -> Failure {
         _ => None,
     };
     Failure { message: failure.message.chars().take(MAX_KEPT_MESSAGE).collect(), failure_info, ..Default::default() }
+}
+
+impl Run {
+    /// Checks a completion as a whole: nothing has changed when this refuses.
+    fn check_completion(&self, namespace: &str, commands: &[Command], messages: Vec<Message>) -> Result<Messages, (Cause, String)> {
+        let checked = super::update::parse(messages).and_then(|messages| {
+            self.check_messages(commands, &messages)?;
+            self.check_commands(namespace, commands)?;
+            Ok(messages)
+        });
+        let messages = checked
+            .map_err(|(cause, message)| (cause, format!("{}: {message}", pascal(cause.as_str_name(), "WORKFLOW_TASK_FAILED_CAUSE_"))))?;
+        if self.ends_unseen(commands) {
+            return Err((Cause::UnhandledCommand, "UnhandledCommand".into()));
+        }
+        Ok(messages)
+    }
+
+    /// Whether the task was speculative and leads to nothing: then it is not written. What it brought besides must not be brought too
+    /// often, and only to a worker that can take it twice.
+    fn never_was(&self, request: &api::RespondWorkflowTaskCompletedRequest, messages: &Messages) -> bool {
+        let speculative = self.record.task.as_ref().is_some_and(|task| task.speculative);
+        let takes_twice = request.capabilities.is_some_and(|capabilities| capabilities.discard_speculative_workflow_task_with_events);
+        let brought = self.record.next_event_id - (self.record.previous_started_event_id + 2);
+        speculative
+            && request.commands.is_empty()
+            && !request.force_create_new_workflow_task
+            && brought <= if takes_twice { MAX_BROUGHT_TWICE } else { 0 }
+            && messages.values().all(|(.., said)| matches!(said, Said::Rejected(_)))
+    }
+
+    fn set_sticky(&mut self, attributes: Option<StickyExecutionAttributes>) {
+        match attributes {
+            Some(sticky) => {
+                self.record.sticky_timeout = length(&sticky.schedule_to_start_timeout);
+                self.record.sticky_queue = sticky.worker_task_queue.map(|queue| queue.name).unwrap_or_default();
+            }
+            None => self.clear_sticky(),
+        }
+    }
 }

@@ -2,6 +2,9 @@
 //!
 //! A task above attempt 1 is transient: nothing of it is in the history until it completes, so that a workflow that
 //! fails a thousand times does not grow. Events that come in meanwhile make it an ordinary first attempt again.
+//!
+//! A speculative task is one that only updates asked for. It has no events either, and no place in the file: if all its updates are
+//! rejected, it never was. Anything else that happens to the run makes an ordinary task of it first.
 
 use temporalio_protos::temporal::api::{
     enums::v1::{TaskQueueKind, TimeoutType, WorkflowTaskFailedCause},
@@ -18,12 +21,15 @@ use super::{
     record::TaskRecord,
     run::{Ready, Run},
     time::{Nanos, SECOND, duration, length, timestamp},
+    update::SUGGEST_TOTAL,
 };
 
 /// The service's default workflow task timeout.
 pub const DEFAULT_TASK_TIMEOUT: Nanos = 10 * SECOND;
 /// The second attempt follows at once, later ones after a pause that doubles up to ten minutes.
 const FIRST_RETRY_PAUSE: Nanos = SECOND;
+/// A speculative task that no worker takes for so long becomes an ordinary one.
+const SPECULATIVE_WAIT: Nanos = 5 * SECOND;
 const MAXIMUM_RETRY_PAUSE: Nanos = 600 * SECOND;
 
 impl Run {
@@ -39,6 +45,36 @@ impl Run {
         if self.is_open() && self.record.task.is_none() && self.record.first_task_time == 0 {
             self.schedule_attempt(now, 1, now, 0);
         }
+    }
+
+    /// Schedules a speculative task unless there is one that can take the updates along.
+    pub fn schedule_speculative_task(&mut self, now: Nanos) {
+        if !self.is_open() || self.record.task.is_some() || self.record.first_task_time != 0 {
+            return;
+        }
+        self.record.task = Some(TaskRecord {
+            scheduled_event_id: self.record.next_event_id,
+            attempt: 1,
+            scheduled_time: now,
+            original_scheduled_time: now,
+            sticky: !self.record.sticky_queue.is_empty(),
+            speculative: true,
+            ..Default::default()
+        });
+        self.ready.push(Ready::WorkflowTask);
+    }
+
+    /// Makes an ordinary task of a speculative one: writes the events that it has so far.
+    pub fn write_speculative(&mut self) {
+        let Some(mut task) = self.record.task.take_if(|task| task.speculative) else { return };
+        task.speculative = false;
+        let scheduled = self.add(task.scheduled_time, self.scheduled_attributes(task.attempt, task.sticky));
+        debug_assert_eq!(scheduled, task.scheduled_event_id);
+        if task.is_started() {
+            let started = self.add(task.started_time, Self::started_attributes(&task));
+            debug_assert_eq!(started, task.started_event_id);
+        }
+        self.record.task = Some(task);
     }
 
     fn schedule_attempt(&mut self, now: Nanos, attempt: i32, original: Nanos, not_before: Nanos) {
@@ -90,8 +126,9 @@ impl Run {
     pub fn start_task(&mut self, now: Nanos, identity: &str, request_id: String, epoch: i64) -> Option<&TaskRecord> {
         let mut task = self.record.task.take().filter(|task| !task.is_started())?;
         let was_dirty = self.dirty;
-        if task.is_transient() && task.scheduled_event_id != self.record.next_event_id {
+        if task.is_unwritten() && task.scheduled_event_id != self.record.next_event_id {
             task.attempt = 1;
+            task.speculative = false;
             task.scheduled_event_id = self.add(task.scheduled_time, self.scheduled_attributes(1, task.sticky));
         }
         task.started_time = now;
@@ -99,17 +136,18 @@ impl Run {
         task.request_id = request_id;
         task.epoch = epoch;
         task.history_bytes = self.record.history_bytes;
-        task.suggest_continue_as_new = self.last_event_id() >= SUGGEST_EVENTS || self.record.history_bytes >= SUGGEST_BYTES;
+        task.suggest_continue_as_new =
+            self.last_event_id() >= SUGGEST_EVENTS || self.record.history_bytes >= SUGGEST_BYTES || self.total_updates() >= SUGGEST_TOTAL;
         task.started_event_id =
-            if task.is_transient() { self.record.next_event_id + 1 } else { self.add(now, Self::started_attributes(&task)) };
+            if task.is_unwritten() { self.record.next_event_id + 1 } else { self.add(now, Self::started_attributes(&task)) };
         self.dirty = was_dirty;
         self.record.task = Some(task);
         self.record.task.as_ref()
     }
 
-    /// The events of a started transient task, for the poller only.
+    /// The events of a started task that are not written yet, for the poller only.
     pub fn transient_events(&self) -> Vec<HistoryEvent> {
-        let Some(task) = self.record.task.as_ref().filter(|task| task.is_transient() && task.is_started()) else { return Vec::new() };
+        let Some(task) = self.record.task.as_ref().filter(|task| task.is_unwritten() && task.is_started()) else { return Vec::new() };
         let scheduled = self.scheduled_attributes(task.attempt, task.sticky);
         let event = |id: i64, at: Nanos, attributes: Attributes| HistoryEvent {
             event_id: id,
@@ -124,9 +162,9 @@ impl Run {
         ]
     }
 
-    /// Writes the events of a transient task that completes.
+    /// Writes the events of a transient or speculative task that completes.
     pub fn write_transient(&mut self) {
-        let Some(task) = self.record.task.clone().filter(|task| task.is_transient() && task.is_started()) else { return };
+        let Some(task) = self.record.task.clone().filter(|task| task.is_unwritten() && task.is_started()) else { return };
         let scheduled = self.add(task.scheduled_time, self.scheduled_attributes(task.attempt, task.sticky));
         let started = self.add(task.started_time, Self::started_attributes(&task));
         debug_assert_eq!((scheduled, started), (task.scheduled_event_id, task.started_event_id));
@@ -134,6 +172,7 @@ impl Run {
 
     /// The started task failed; the next attempt is scheduled.
     pub fn fail_task(&mut self, now: Nanos, cause: WorkflowTaskFailedCause, failure: Option<Failure>, identity: &str) {
+        self.write_speculative();
         let Some(task) = self.record.task.take() else { return };
         let message = failure.as_ref().map_or(String::new(), |failure| failure.message.clone());
         if !task.is_transient() {
@@ -155,6 +194,7 @@ impl Run {
     }
 
     fn time_out_task(&mut self, now: Nanos, kind: TimeoutType) {
+        self.write_speculative();
         let Some(task) = self.record.task.take() else { return };
         if !task.is_transient() {
             self.add(
@@ -216,6 +256,8 @@ impl Run {
             Some(task.started_time + self.task_timeout())
         } else if task.not_before > task.scheduled_time {
             Some(task.not_before)
+        } else if task.speculative {
+            Some(task.scheduled_time + SPECULATIVE_WAIT)
         } else if task.sticky && self.record.sticky_timeout > 0 {
             Some(task.scheduled_time + self.record.sticky_timeout)
         } else {

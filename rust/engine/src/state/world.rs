@@ -46,6 +46,8 @@ pub enum Waiting {
     Poll(QueueKey, String),
     History(RunKey, HistoryWait),
     Query(u64),
+    /// An update's caller: the run and the update's id.
+    Update(RunKey, String),
 }
 
 #[derive(Default)]
@@ -121,6 +123,9 @@ impl World {
             self.deadlines.remove(&(at, key));
         }
         self.busy -= run.busy;
+        let ended = run.ended_updates.into_iter().flat_map(|ended| ended.waiters);
+        let waiters = run.updates.into_values().flat_map(|update| update.waiters).chain(ended).collect();
+        self.drop_update_waiters(waiters);
         for query in run.queries.iter().chain(&run.started_queries) {
             self.end_query(*query, Err(Status::new(Code::Unavailable, "the run was reloaded; ask again")));
         }
@@ -150,16 +155,9 @@ impl World {
         env: &Env,
         execution: &Option<temporalio_protos::temporal::api::common::v1::WorkflowExecution>,
     ) -> Result<RunKey, Status> {
-        let Some(execution) = execution else { return Err(invalid("Execution is not set on request.")) };
-        let (workflow_id, run_id) = (execution.workflow_id.as_str(), execution.run_id.as_str());
-        if workflow_id.is_empty() {
-            return Err(invalid("WorkflowId is not set on request."));
-        }
+        let (workflow_id, run_id) = check_execution(execution)?;
         if run_id.is_empty() {
             return self.current(env, workflow_id)?.ok_or_else(|| not_found(format!("workflow not found for ID: {workflow_id}")));
-        }
-        if uuid::Uuid::parse_str(run_id).is_err() {
-            return Err(invalid("Invalid RunId."));
         }
         let missing = || not_found(format!("workflow execution not found for workflow ID \"{workflow_id}\" and run ID \"{run_id}\""));
         let key = match self.by_run_id.get(run_id) {
@@ -176,6 +174,11 @@ impl World {
             Some(run) if run.record.workflow_id == workflow_id => Ok(key),
             _ => Err(missing()),
         }
+    }
+
+    /// A run that is in memory.
+    pub fn by_run_id(&self, run_id: &str) -> Option<RunKey> {
+        self.by_run_id.get(run_id).copied()
     }
 
     /// An open run, or the service's refusals.
@@ -198,13 +201,7 @@ impl World {
         if namespace.is_empty() {
             return Err(invalid("Namespace is empty."));
         }
-        let detail = NamespaceNotFoundFailure { namespace: namespace.into() };
-        Err(Status::with_detail(
-            Code::NotFound,
-            format!("Namespace {namespace} is not found."),
-            "temporal.api.errordetails.v1.NamespaceNotFoundFailure",
-            &detail,
-        ))
+        Err(namespace_not_found(namespace))
     }
 
     /// Applies one request; its reply comes out of [`World::take_replies`], at once or later.
@@ -219,6 +216,9 @@ impl World {
             Request::DescribeWorkflowExecution(r) => self.describe(env, *r),
             Request::QueryWorkflow(r) => self.query(env, call, *r),
             Request::SignalWorkflowExecution(r) => self.signal(env, *r),
+            Request::UpdateWorkflowExecution(r) => self.update_workflow(env, call, *r),
+            Request::PollWorkflowExecutionUpdate(r) => self.poll_update(env, call, *r),
+            Request::ExecuteMultiOperation(r) => self.execute_multi(env, call, *r, true),
             Request::RequestCancelWorkflowExecution(r) => self.request_cancel(env, *r),
             Request::TerminateWorkflowExecution(r) => self.terminate(env, *r),
             Request::PollWorkflowTaskQueue(r) => self.poll(env, call, Kind::Workflow, &r.namespace, r.task_queue, r.identity),
@@ -281,6 +281,7 @@ impl World {
             Some(Waiting::Query(query)) => {
                 self.queries.remove(&query);
             }
+            Some(Waiting::Update(run, id)) => self.forget_update_waiter(call, run, &id),
             None => {}
         }
     }
@@ -329,8 +330,16 @@ impl World {
     }
 
     fn give_up(&mut self, env: &Env, call: CallId) {
+        if let Some(Waiting::Update(run, id)) = self.waiting.get(&call) {
+            let (run, id) = (*run, id.clone());
+            if let Some(response) = self.update_timeout(call, run, &id) {
+                self.waiting.remove(&call);
+                self.reply(call, Ok(response));
+            }
+            return;
+        }
         let answer = match self.waiting.get(&call) {
-            None => return,
+            None | Some(Waiting::Update(..)) => return,
             Some(Waiting::Poll((Kind::Workflow, _), _)) => Ok(api::PollWorkflowTaskQueueResponse::default().into()),
             Some(Waiting::Poll((Kind::Activity, _), _)) => Ok(api::PollActivityTaskQueueResponse::default().into()),
             Some(Waiting::History(run, wait)) => Ok(self.empty_page(*run, wait).into()),
@@ -367,6 +376,7 @@ impl World {
             }
             for key in &touched {
                 self.handle_close(env, *key);
+                self.settle_updates(env, *key);
                 self.route_ready(env, *key);
                 self.file(*key);
                 if self.runs.get(key).is_some_and(|run| run.dirty) {
@@ -438,4 +448,29 @@ impl World {
     pub fn has_waiting_client(&self) -> bool {
         self.waiting.values().any(|waiting| !matches!(waiting, Waiting::Poll(..)))
     }
+}
+
+/// The workflow id and the run id that an execution names.
+pub fn check_execution(
+    execution: &Option<temporalio_protos::temporal::api::common::v1::WorkflowExecution>,
+) -> Result<(&str, &str), Status> {
+    let Some(execution) = execution else { return Err(invalid("Execution is not set on request.")) };
+    let (workflow_id, run_id) = (execution.workflow_id.as_str(), execution.run_id.as_str());
+    if workflow_id.is_empty() {
+        return Err(invalid("WorkflowId is not set on request."));
+    }
+    if !run_id.is_empty() && uuid::Uuid::parse_str(run_id).is_err() {
+        return Err(invalid("Invalid RunId."));
+    }
+    Ok((workflow_id, run_id))
+}
+
+pub fn namespace_not_found(namespace: &str) -> Status {
+    let detail = NamespaceNotFoundFailure { namespace: namespace.into() };
+    Status::with_detail(
+        Code::NotFound,
+        format!("Namespace {namespace} is not found."),
+        "temporal.api.errordetails.v1.NamespaceNotFoundFailure",
+        &detail,
+    )
 }

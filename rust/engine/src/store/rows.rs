@@ -101,7 +101,7 @@ impl Store {
                     record.next_event_id - 1,
                     run.next_deadline(),
                     record.task.is_some(),
-                    record.encode_to_vec()
+                    run.encode_record()
                 ])?;
                 let new = run.unstored();
                 if let Some(first) = new.first() {

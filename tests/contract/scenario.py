@@ -1,0 +1,46 @@
+"""A scenario of the contract tests: a workflow, what is done to it, and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from durable_anyio import Client
+from durable_anyio.client import WorkflowHandle
+
+Handle = WorkflowHandle[Any, Any]
+
+
+@dataclass
+class Scenario:
+    """A workflow to start with its arguments, what to do meanwhile, and what comes out: `check` gets the handle."""
+
+    name: str
+    workflow: Any
+    args: tuple[object, ...]
+    check: Callable[[Handle], Awaitable[None]]
+    during: Callable[[Handle], Awaitable[None]] | None = None
+    task_timeout: timedelta | None = None
+    #: Starts the workflow in another way; gets the client, the task queue and the workflow's id.
+    begin: Callable[[Client, str, str], Awaitable[Handle]] | None = None
+
+    async def play(self, client: Client, task_queue: str, workflow_id: str) -> Handle:
+        if self.begin is not None:
+            handle = await self.begin(client, task_queue, workflow_id)
+        else:
+            handle = await client.start_workflow(
+                self.workflow.run, *self.args, id=workflow_id, task_queue=task_queue, task_timeout=self.task_timeout
+            )
+        if self.during is not None:
+            await self.during(handle)
+        await self.check(handle)
+        return handle
+
+
+def gives(expected: object) -> Callable[[Handle], Awaitable[None]]:
+    async def check(handle: Handle) -> None:
+        assert await handle.result() == expected
+
+    return check
