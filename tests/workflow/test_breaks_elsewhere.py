@@ -11,7 +11,7 @@ import anyio
 import pytest
 import trio
 
-from durable_anyio import Client, RetryPolicy, Worker, activity, workflow
+from durable_anyio import Client, Replayer, RetryPolicy, Worker, activity, workflow
 from durable_anyio.client import WorkflowHandle
 from durable_anyio.exceptions import ActivityError, ApplicationError, CancelledError, WorkflowFailureError
 from durable_anyio.testing import WorkflowEnvironment
@@ -276,6 +276,43 @@ async def test_eviction(env: WorkflowEnvironment, task_queue: str) -> None:
                 await anyio.sleep(0.002)
         assert [(task_queue, threading.current_thread())] == FINALLY
         assert len(await events_of(handle)) == 4, "started, task scheduled, started and completed, and no command of `finally`"
+
+
+@activity.defn(start_to_close_timeout=HOUR)
+async def turn(number: int) -> int:
+    """The later it was asked for, the sooner it answers."""
+    for _ in range(20 * (5 - number)):
+        await anyio.lowlevel.checkpoint()
+    return number * 10
+
+
+@workflow.defn
+class SeveralLocals:
+    @workflow.run
+    async def run(self) -> dict[int, int]:
+        answers: dict[int, int] = {}
+
+        async def one(number: int) -> None:
+            answers[number] = await workflow.execute_local_activity(turn, number)
+
+        async with anyio.create_task_group() as tg:
+            for number in range(5):
+                tg.start_soon(one, number)
+        await anyio.sleep(1)
+        return answers
+
+
+@pytest.mark.parametrize("cached", [100, 0])
+async def test_replay_of_several_local_activities(env: WorkflowEnvironment, task_queue: str, cached: int) -> None:
+    """Each result reaches the one who asked for it: live, replayed from the first event on for each task, and in the replayer."""
+    options: dict[str, Any] = {"workflows": [SeveralLocals], "activities": [turn], "max_cached_workflows": cached}
+    with anyio.fail_after(20):
+        async with Worker(env.client, task_queue=task_queue, **options):
+            handle = await env.client.start_workflow(SeveralLocals.run, id="locals", task_queue=task_queue)
+            answers = await handle.result()
+    # JSON has no numbers as keys; the declared type makes them numbers again.
+    assert answers == {number: number * 10 for number in range(5)}
+    Replayer(workflows=[SeveralLocals]).replay(await handle.fetch_history())
 
 
 @workflow.defn
