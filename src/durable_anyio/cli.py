@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import importlib.util
 import os
 import signal
 import sys
 from collections.abc import Sequence
+
+from . import __version__
 
 EXIT_FINDINGS = 1
 EXIT_USAGE = 2
@@ -24,7 +25,7 @@ def _positive(text: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="durable-anyio", description="Durable workflows as structured concurrency.")
-    parser.add_argument("--version", action="version", version=f"durable-anyio {importlib.metadata.version('durable-anyio')}")
+    parser.add_argument("--version", action="version", version=f"durable-anyio {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     demo = commands.add_parser(
         "demo",

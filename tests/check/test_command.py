@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,18 @@ def test_no_target_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
         cli.main(["check"])
     assert caught.value.code == 2
     assert "MODULE_OR_FILE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("file", "table"), [("pyproject.toml", "project"), ("rust/Cargo.toml", "workspace.package")])
+def test_the_version_is_the_projects(file: str, table: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Known without the metadata of an installed package, so the command also works in a checkout."""
+    settings = tomllib.loads((Path(__file__).parents[2] / file).read_text())
+    for name in table.split("."):
+        settings = settings[name]
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"durable-anyio {settings['version']}\n"
 
 
 def test_the_installed_command(here: Path) -> None:

@@ -13,6 +13,7 @@ import anyio.from_thread
 import pytest
 
 from durable_anyio import RetryPolicy, Worker, activity, workflow
+from durable_anyio.client import WorkflowHandle
 from durable_anyio.exceptions import (
     ActivityError,
     ApplicationError,
@@ -41,6 +42,7 @@ class Acts:
         self.seen: list[Any] = []
         self.started = threading.Event()
         self.stopped = threading.Event()
+        self.may_beat = threading.Event()
         self.release = anyio.Event()
 
     @activity.defn(start_to_close_timeout=HOUR, heartbeat_timeout=timedelta(minutes=1))
@@ -57,8 +59,9 @@ class Acts:
 
     @activity.defn(start_to_close_timeout=HOUR)
     def block_in_thread(self, how: str) -> str:
-        """Runs until it notices that it was asked to stop."""
+        """Runs until it notices that it was asked to stop. The answer to its first heartbeat says so, if the test has waited for that."""
         self.started.set()
+        self.may_beat.wait()
         try:
             while True:
                 if how == "heartbeat":
@@ -111,7 +114,7 @@ class CancelsThread:
                 await workflow.execute_activity(
                     Acts.block_in_thread,
                     how,
-                    heartbeat_timeout=timedelta(milliseconds=50),
+                    heartbeat_timeout=timedelta(minutes=1),
                     cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
                 )
 
@@ -176,6 +179,11 @@ async def until(event: threading.Event) -> None:
         await anyio.sleep(0.002)
 
 
+async def until_cancel_is_requested(handle: WorkflowHandle[Any, Any]) -> None:
+    while not any(event.HasField("activity_task_cancel_requested_event_attributes") for event in (await handle.fetch_history()).events):
+        await anyio.sleep(0.002)
+
+
 async def test_heartbeat_details_reach_the_next_attempt(env: WorkflowEnvironment, task_queue: str) -> None:
     acts = Acts()
     with anyio.fail_after(20):
@@ -192,6 +200,8 @@ async def test_an_activity_is_cancelled_in_its_thread(env: WorkflowEnvironment, 
             handle = await env.client.start_workflow(CancelsThread.run, how, id="thread", task_queue=task_queue)
             await until(acts.started)
             await handle.signal(CancelsThread.stop)
+            await until_cancel_is_requested(handle)
+            acts.may_beat.set()
             assert await handle.result() == "cancelled"
             assert acts.stopped.is_set()
 
@@ -199,6 +209,7 @@ async def test_an_activity_is_cancelled_in_its_thread(env: WorkflowEnvironment, 
 @pytest.mark.parametrize("how", ["heartbeat", "check", "is_cancelled"])
 async def test_a_stopping_worker_ends_its_threads(env: WorkflowEnvironment, task_queue: str, how: str) -> None:
     acts = Acts()
+    acts.may_beat.set()
     with anyio.fail_after(20):
         async with worker(env, task_queue, acts):
             await env.client.start_workflow(CancelsThread.run, how, id="thread", task_queue=task_queue)

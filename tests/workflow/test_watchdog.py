@@ -6,7 +6,6 @@ import logging
 import re
 import sys
 import threading
-import time
 import types
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -21,15 +20,16 @@ from durable_anyio.testing import WorkflowEnvironment
 
 pytestmark = pytest.mark.anyio
 
-LIMIT = timedelta(milliseconds=50)
+# Far more than the step takes until it blocks, on a busy machine too: it is reported once, wherever it is then.
+LIMIT = timedelta(milliseconds=500)
 reported = threading.Event()
 
 
 class Listener(logging.Handler):
-    """Sets `reported` as soon as a step is reported, on the watchdog's thread."""
+    """Sets `reported` as soon as the step that blocks is reported, on the watchdog's thread."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if "has kept its worker's thread" in record.getMessage():
+        if "in block_here" in record.getMessage():
             reported.set()
 
 
@@ -70,12 +70,12 @@ async def test_a_blocked_step_is_reported_with_its_stack(
         assert await handle.result() == "done"
         assert len(watchdogs()) == 1
     assert not watchdogs()
-    (text,) = [record.getMessage() for record in caplog.records if "has kept" in record.getMessage()]
-    assert text.startswith(f"workflow blocks (Blocks, run {handle.first_execution_run_id}) has kept its worker's thread for 0.")
+    (text,) = [record.getMessage() for record in caplog.records if "in block_here" in record.getMessage()]
+    assert text.startswith(f"workflow blocks (Blocks, run {handle.first_execution_run_id}) has kept its worker's thread for ")
+    assert re.search(r"thread for \d+\.\d s", text)
     assert "blocked_step_warning" in text
     stack = text[text.index('  File "') :]
     assert re.search(r"test_watchdog\.py\", line \d+, in run\n +block_here\(\)", stack)
-    assert "in block_here" in stack
     assert "_scheduler" not in stack
     assert "asyncio" not in stack
     assert "trio" not in stack
@@ -218,25 +218,20 @@ def test_a_closed_one_stays_closed(manual: Manual) -> None:
     assert not watchdogs()
 
 
-def test_what_a_watched_step_costs() -> None:
-    """Two attributes a step: far below what a step takes, on any machine."""
-    watchdog = Watchdog(1000.0, str, name="watchdog under test")
-    rounds = 2_000
+def test_what_a_watched_step_costs(manual: Manual) -> None:
+    """Two attributes, the clock twice and the thread's number: calls are counted, as time on a busy machine says little."""
+    calls: list[str] = []
 
-    def spent(body: Callable[[], None]) -> float:
-        best = 1e9
-        for _ in range(10):
-            before = time.perf_counter()
-            for _ in range(rounds):
-                body()
-            best = min(best, time.perf_counter() - before)
-        return best / rounds
+    def count(frame: types.FrameType, event: str, argument: Any) -> None:
+        if event in ("call", "c_call"):
+            calls.append(frame.f_code.co_name if event == "call" else argument.__name__)
 
-    def body() -> None:
-        watchdog.enter(None)
-        watchdog.leave()
-
+    manual._thread = threading.current_thread()  # as if it had one: it is started once
+    before = sys.getprofile()
+    sys.setprofile(count)
     try:
-        assert spent(body) < 20e-6
+        manual.enter("a step")
+        manual.leave()
     finally:
-        watchdog.close()
+        sys.setprofile(before)
+    assert [name for name in calls if name != "setprofile"] == ["enter", "<lambda>", "get_ident", "leave", "<lambda>"]
