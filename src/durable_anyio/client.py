@@ -145,7 +145,9 @@ class Client:
         """Connects: `async with Client.connect(…) as client`, or `client = await Client.connect(…)` and later `client.close()`.
 
         :param target: "sqlite:FILE" or "sqlite::memory:" starts an engine in this process, "host:port" connects to a service.
+        :param namespace: of all calls of this client.
         :param identity: how this process is named in histories; default: process id and host name.
+        :param data_converter: how values become payloads; default: typed JSON, see `durable_anyio.converter`.
         :param rpc_metadata: headers of every call to a service.
         :raises RPCError: if the file cannot be opened or the service cannot be reached; the message says what to do.
         """

@@ -1,4 +1,4 @@
-"""Everything that durable_anyio raises on purpose.
+"""What durable_anyio raises on purpose. `WorkerError` is in `worker`, `NotInWorkflowError` and `ContinueAsNewError` are in `workflow`.
 
 Three branches: the caller's mistake (`DataConversionError`, Python's own `TypeError` and `ValueError`), the service's
 refusal (`RPCError` and what derives from it), and failures that travelled through a history (`FailureError`).
@@ -40,7 +40,7 @@ __all__ = [
 
 
 class DurableError(Exception):
-    """The base of every error of this package."""
+    """The base of this package's errors, but for `ForbiddenCallError` and `workflow.NotInWorkflowError`, which are `RuntimeError`s."""
 
     @property
     def message(self) -> str:

@@ -39,12 +39,16 @@ class WorkerError(DurableError):
 class Worker:
     """Runs workflows and activities of one task queue while its `async with` block is open, or as `await tg.start(worker.run)`.
 
+    :param client: where tasks come from; it has to stay open until the worker has ended.
+    :param task_queue: whose tasks it takes.
     :param workflows: classes decorated with `@workflow.defn`.
     :param activities: functions or bound methods decorated with `@activity.defn`.
     :param max_cached_workflows: runs kept in memory between their tasks; 0 replays each task from the whole history.
+    :param max_concurrent_workflow_tasks: workflow tasks at a time.
     :param max_concurrent_activities: attempts at a time, of `async def` and plain `def` activities together.
     :param max_concurrent_local_activities: attempts of local activities and steps at a time, beside those.
-    :param graceful_shutdown_timeout: how long activities may go on after the block has ended before they are cancelled.
+    :param graceful_shutdown_timeout: how long activities may go on after `shutdown` or the end of the block before they are cancelled.
+    :param identity: how histories name this worker; the client's if not given.
     :param step_time_budget: how long workflow code may keep the host's event loop before the host's other tasks get a turn. All steps
         that are ready share it; a step that needs longer goes on afterwards, and is interrupted only where its code awaits.
     :param forbidden_calls: what is done about calls that a workflow must not make, its libraries' included: "off" looks for none, the

@@ -62,26 +62,3 @@ def test_service_example(backend: str, tmp_path: Path) -> None:
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
         assert sorted(done.stdout.splitlines()) == [f"order-{number} ['cup for {number}', 'tea for {number}']" for number in range(3)]
-
-
-def test_service_snippets_are_what_the_examples_do() -> None:
-    programs = [path.read_text() for path in (ROOT / "examples/shop").glob("*.py")]
-    snippets = [text for _, text in blocks("docs/services.md")]
-    assert snippets
-    assert not [text for text in snippets if not any(text in program for program in programs)]
-
-
-def _prose(document: Path) -> str:
-    """A document without its code, in which brackets are no links."""
-    return re.sub(r"```.*?```|`[^`\n]*`", "", document.read_text(), flags=re.DOTALL)
-
-
-def test_links() -> None:
-    documents = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
-    missing = [
-        f"{document.relative_to(ROOT)}: {target}"
-        for document in documents
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", _prose(document))
-        if not (document.parent / target).exists()
-    ]
-    assert not missing, "\n".join(missing)
