@@ -154,7 +154,7 @@ def defn(
     """Makes an activity of a function or a method, `async def` or plain `def` (which runs in a worker thread).
 
     :param name: its type in histories; the function's name if not given.
-    The other options are defaults for direct calls in workflows and for `workflow.execute_activity`.
+    The other options are defaults for direct calls in workflows, `workflow.execute_activity` and `workflow.execute_local_activity`.
     """
     options = ActivityOptions(
         task_queue=task_queue,
