@@ -204,9 +204,13 @@ class WorkflowInstance(WorkflowRuntime):
         """Answers with the completion of the activation that was begun."""
         if self._evicted:
             self.close()
+            completion = _Completion(run_id=self._run_id)
+            if self.failure is not None and fails_by_definition(self.definition, self.failure):
+                command = command_for_error(self.definition, self.failure, self.converter, self.info, cancel_requested=False)
+                completion.successful.commands.append(command)
+                return completion
             if self.failure is not None:
                 return failed_completion(self._run_id, self.failure, self.converter)
-            completion = _Completion(run_id=self._run_id)
             completion.successful.SetInParent()
             return completion
         reason = self._suspend or self.scheduler.poison

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from durable_anyio import Replayer, Worker, WorkflowHistory, workflow
-from durable_anyio.exceptions import NondeterminismError
+from durable_anyio.exceptions import ApplicationError, NondeterminismError, WorkflowFailureError
 from durable_anyio.testing import WorkflowEnvironment
 
 from . import changed_code as code
@@ -145,6 +145,30 @@ async def test_a_live_task_fails_with_the_line(env: WorkflowEnvironment, task_qu
     assert any(place in record.getMessage() for record in caplog.records)
     async with Worker(client, task_queue=task_queue, workflows=[Before], activities=ACTIVITIES):
         assert await handle.result() == "charged tea"
+
+
+@workflow.defn(name="Live", failure_exception_types=[NondeterminismError])
+class AfterThatFails(Before):
+    @workflow.run
+    async def run(self, item: str) -> str:
+        return await code.invoice(item)
+
+
+@pytest.mark.anyio
+async def test_a_difference_may_fail_the_workflow(env: WorkflowEnvironment, task_queue: str) -> None:
+    """Where the definition says so; what the caller gets names the line."""
+    client = env.client
+    async with Worker(client, task_queue=task_queue, workflows=[Before], activities=ACTIVITIES):
+        handle = await client.start_workflow(Before.run, "tea", id="fails", task_queue=task_queue)
+        while (await handle.describe()).history_length < 10:
+            await anyio.sleep(0.01)
+    async with Worker(client, task_queue=task_queue, workflows=[AfterThatFails], activities=ACTIVITIES):
+        await handle.signal(Before.start)
+        with pytest.raises(WorkflowFailureError) as caught:
+            await handle.result()
+    assert isinstance(caught.value.cause, ApplicationError)
+    assert caught.value.cause.type == "NondeterminismError"
+    assert "in AfterThatFails.run" in caught.value.cause.message
 
 
 FAILED = "workflow_task_failed_event_attributes"

@@ -72,7 +72,12 @@ impl Replay {
                 Output::Evicted => break,
                 Output::NeedHistory => return Err(BridgeError::BadMessage("the history has a gap or is cut off".into())),
                 // Nobody is there to take what a replay answers.
-                Output::Complete(_) | Output::Fail(_) | Output::AnswerQuery(_) | Output::Local(_) | Output::AwaitLocal(_) => {}
+                Output::Complete(_)
+                | Output::Conclude(_)
+                | Output::Fail(_)
+                | Output::AnswerQuery(_)
+                | Output::Local(_)
+                | Output::AwaitLocal(_) => {}
             }
         }
         Ok(Vec::new())

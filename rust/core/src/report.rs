@@ -5,7 +5,7 @@ use prost_wkt_types::Duration;
 use temporalio_protos::{
     coresdk::workflow_commands::{QueryResult, query_result},
     temporal::api::{
-        command::v1::Command,
+        command::v1::{Command, CommandAttributesExt, command::Attributes},
         common::v1::Payloads,
         enums::v1::{QueryResultType, TaskQueueKind, WorkflowTaskFailedCause},
         failure::v1::Failure,
@@ -43,6 +43,18 @@ pub(crate) fn completed(
         sdk_metadata: Some(metadata),
         versioning_behavior,
         capabilities: Some(Capabilities { discard_speculative_workflow_task_with_events: true }),
+        ..Default::default()
+    }
+}
+
+/// The answer that ends a workflow with one command, and keeps nothing of it here.
+pub(crate) fn conclusion(options: &RunOptions, task_token: Vec<u8>, attributes: Attributes) -> RespondWorkflowTaskCompletedRequest {
+    let command = Command { command_type: attributes.as_type() as i32, attributes: Some(attributes), ..Default::default() };
+    RespondWorkflowTaskCompletedRequest {
+        task_token,
+        commands: vec![command],
+        identity: options.identity.clone(),
+        namespace: options.namespace.clone(),
         ..Default::default()
     }
 }

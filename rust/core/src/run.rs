@@ -68,6 +68,9 @@ pub enum Output {
     /// The task's history does not continue what is cached: fetch it from event 1 and call [`Run::handle_history`]. A
     /// driver that cannot fetch it calls [`Run::handle_evict`].
     NeedHistory,
+    /// Send this to the service; nothing is to be called with the answer. It ends a workflow whose code differs from its history, as
+    /// the code's side asked in its answer to the eviction.
+    Conclude(Box<RespondWorkflowTaskCompletedRequest>),
     /// The eviction was confirmed by the workflow's code; the driver forgets the run.
     Evicted,
 }
@@ -127,7 +130,7 @@ struct Task {
 }
 
 /// A task that failed because the code differs from its history, until the code's side has said where: the failure in its
-/// answer to the eviction replaces this one.
+/// answer to the eviction replaces this one. A command in that answer that fails the workflow does that instead.
 #[derive(Debug)]
 struct Unreported {
     token: Vec<u8>,
@@ -578,7 +581,19 @@ impl Run {
         let Some(Unreported { token, cause, failure }) = self.unreported.take() else { return };
         let told = match answer {
             Some(CompletionStatus::Failed(told)) => told.failure,
-            _ => None,
+            Some(CompletionStatus::Successful(success)) => {
+                let commands = success.commands.into_iter().map(|command| command.variant);
+                let fails = commands.into_iter().flatten().find_map(|command| match command {
+                    LangCommand::FailWorkflowExecution(fail) => Some(fail),
+                    _ => None,
+                });
+                if let Some(fail) = fails {
+                    let request = report::conclusion(&self.options, token, fail.into());
+                    return self.outputs.push_back(Output::Conclude(Box::new(request)));
+                }
+                None
+            }
+            None => None,
         };
         let request = report::failed(&self.options, token, cause, told.unwrap_or(failure));
         self.outputs.push_back(Output::Fail(Box::new(request)));

@@ -290,6 +290,7 @@ impl<M: Machine> Workflows<M> {
                 Output::Activation(activation) => self.shared.sink.activation(*activation),
                 Output::Complete(request) => self.complete(run_id, request),
                 Output::Fail(request) => self.fail(run_id, request),
+                Output::Conclude(request) => self.conclude(run_id, *request),
                 Output::AnswerQuery(request) => self.answer_query(run_id, *request),
                 Output::Local(request) => self.request_local(run_id, request),
                 Output::AwaitLocal(wait) => self.await_local(run_id, wait),
@@ -385,8 +386,10 @@ impl<M: Machine> Workflows<M> {
     /// Forgets a run of which the user's code has never heard: there is nobody to confirm its eviction.
     fn abandon(&mut self, run_id: &str) {
         while let Some(output) = self.entries.get_mut(run_id).and_then(|entry| entry.run.poll()) {
-            if let Output::Fail(request) = output {
-                self.fail(run_id, request);
+            match output {
+                Output::Fail(request) => self.fail(run_id, request),
+                Output::Conclude(request) => self.conclude(run_id, *request),
+                _ => {}
             }
         }
         self.forget(run_id);
@@ -510,6 +513,14 @@ impl<M: Machine> Workflows<M> {
         self.shared.event(WARNING, format!("a workflow task of {} failed: {reason}", name(&entry.execution)));
         self.mark_evicting(run_id);
         self.spawn_report(*request, "the failure of a workflow task");
+    }
+
+    fn conclude(&mut self, run_id: &str, request: RespondWorkflowTaskCompletedRequest) {
+        if let Some(entry) = self.entries.get(run_id) {
+            self.shared
+                .event(WARNING, format!("{} differs from its history, which fails it, as its definition says", name(&entry.execution)));
+        }
+        self.spawn_report(request, "the end of a workflow");
     }
 
     fn answer_query(&mut self, run_id: &str, request: RespondQueryTaskCompletedRequest) {
