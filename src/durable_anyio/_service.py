@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 
 from ._bridge import proto
+from ._connection import check_metadata
 from .exceptions import RPCError
 
 if TYPE_CHECKING:
@@ -20,28 +22,58 @@ DEFAULT_TIMEOUT_SECONDS = 30.0
 
 
 class Service:
-    """The raw service: any RPC of `temporal.api.workflowservice.v1.WorkflowService`, with its own messages."""
+    """The raw service: any RPC of Temporal's WorkflowService and OperatorService and of gRPC's health service, with its own messages.
+
+    RPCs are named as in the services' definitions, "ListNamespaces" or "AddSearchAttributes" for instance; `Check` is health's.
+    An embedded engine does not have all of them: the others are refused as UNIMPLEMENTED.
+    """
 
     def __init__(self, core: Core) -> None:
         self._core = core
 
     def request(self, name: str, **fields: Any) -> Any:
-        """A request message for the RPC `name`, "ListWorkflowExecutions" for instance.
+        """A request message for the RPC `name`.
 
-        :raises ValueError: if the service has no such RPC.
+        :raises ValueError: if no service has such an RPC, or its request no such field.
         """
-        try:
-            kind = proto.message(f"temporal.api.workflowservice.v1.{name}Request")
-        except KeyError:
-            raise ValueError(f"the service has no RPC {name!r}; hint: names are as in temporal.api.workflowservice.v1") from None
-        return kind(**fields)
+        return _method(name).request(**fields)
 
-    async def call(self, name: str, request: Any, *, timeout: timedelta | None = timedelta(seconds=DEFAULT_TIMEOUT_SECONDS)) -> Any:
+    async def call(
+        self,
+        name: str,
+        request: Any,
+        *,
+        timeout: timedelta | None = timedelta(seconds=DEFAULT_TIMEOUT_SECONDS),
+        rpc_metadata: Mapping[str, str] | None = None,
+    ) -> Any:
         """Calls the RPC `name`. Cancelling the call gives it up; `timeout` None waits without end.
 
-        :raises RPCError: if the service refuses or cannot be reached.
+        :param request: the RPC's request message: from `request`, or a message of the same type from another package.
+        :param rpc_metadata: headers of this call, beside the client's.
+        :raises TypeError: if `request` is another message.
+        :raises ValueError: if no service has such an RPC.
+        :raises RPCError: if the service refuses or cannot be reached; UNIMPLEMENTED if it is too old for the RPC.
         """
-        return await self._core.call(name, request, timeout=None if timeout is None else timeout.total_seconds())
+        method = _method(name)
+        wanted = method.request.DESCRIPTOR.full_name
+        found = getattr(getattr(request, "DESCRIPTOR", None), "full_name", type(request).__name__)
+        if found != wanted:
+            raise TypeError(f"{name} takes a {wanted}, not a {found}; hint: client.service.request({name!r}, …)")
+        more: dict[str, Any] = {}
+        if method.service != proto.WORKFLOW_SERVICE:
+            more.update(service=method.service, response=method.response)
+        if rpc_metadata:
+            check_metadata(rpc_metadata)
+            more["metadata"] = rpc_metadata
+        return await self._core.call(method.name, request, timeout=None if timeout is None else timeout.total_seconds(), **more)
+
+
+def _method(name: str) -> proto.Method:
+    try:
+        return proto.method(name)
+    except KeyError:
+        services = ", ".join(proto.SERVICES)
+        raise ValueError(f"there is no RPC {name!r}; hint: names are as in the definitions of {services}") from None
 
 
 def error_detail(error: RPCError, name: str) -> Any | None:

@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Required, Self, TypedDict, TypeVar, TypeVarTuple, Unpack, overload
@@ -16,6 +17,15 @@ import anyio
 
 from . import _definitions, _visibility, converter
 from ._bridge.core import Core
+from ._connection import (
+    ConnectionOptions,
+    HttpConnectProxyConfig,
+    KeepAliveConfig,
+    RetryConfig,
+    TLSConfig,
+    check_api_key,
+    check_metadata,
+)
 from ._debug_mode import DEBUG_TASK_TIMEOUT, debug_mode_of_environment
 from ._forbidden_option import ForbiddenCalls
 from ._handle import WorkflowHandle
@@ -38,11 +48,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Client",
+    "HttpConnectProxyConfig",
+    "KeepAliveConfig",
     "PendingActivity",
     "PendingWorkflowTask",
     "QueryRejectCondition",
+    "RetryConfig",
     "Service",
     "StartOptions",
+    "TLSConfig",
     "WithStartWorkflowOperation",
     "WorkflowExecution",
     "WorkflowExecutionDescription",
@@ -125,6 +139,7 @@ class Client:
         self._identity = identity
         self._data_converter = data_converter
         self._service = Service(core)
+        self._options = ConnectionOptions()
         self._queues_looked_at: set[str] = set()
         self._workers: set[Worker] = set()
         self._forbidden_calls: ForbiddenCalls = "off"
@@ -141,17 +156,46 @@ class Client:
         identity: str | None = None,
         data_converter: converter.PayloadConverter | None = None,
         rpc_metadata: Mapping[str, str] | None = None,
+        tls: bool | TLSConfig | None = None,
+        api_key: str | None = None,
+        keep_alive_config: KeepAliveConfig | None = KeepAliveConfig(),  # noqa: B008  # it is frozen
+        retry_config: RetryConfig | None = None,
+        lazy: bool = False,
+        connect_timeout: timedelta | None = None,
+        grpc_compression: bool = False,
+        http_connect_proxy_config: HttpConnectProxyConfig | None = None,
     ) -> _Connecting:
         """Connects: `async with Client.connect(…) as client`, or `client = await Client.connect(…)` and later `client.close()`.
 
-        :param target: "sqlite:FILE" or "sqlite::memory:" starts an engine in this process, "host:port" connects to a service.
-        :param namespace: of all calls of this client.
+        What follows `data_converter` concerns the network: an embedded engine has no use for it and ignores it.
+
+        :param target: "sqlite:FILE" or "sqlite::memory:" starts an engine in this process, "host:port" or "temporal://host:port"
+            connects to a service.
+        :param namespace: where workflows live; a service must have it already.
         :param identity: how this process is named in histories; default: process id and host name.
         :param data_converter: how values become payloads; default: typed JSON, see `durable_anyio.converter`.
         :param rpc_metadata: headers of every call to a service.
-        :raises RPCError: if the file cannot be opened or the service cannot be reached; the message says what to do.
+        :param tls: True, or a `TLSConfig` for certificates of one's own; default: encrypted if there is an API key, else plain text.
+        :param api_key: sent with every call; in plain text only if `tls` is False.
+        :param keep_alive_config: pings; None turns them off.
+        :param lazy: connect at the first call; nothing is checked before.
+        :param connect_timeout: the limit of connecting, 10 seconds by default.
+        :param grpc_compression: compress what is sent; compressed answers are understood in any case.
+        :raises RPCError: if the file cannot be opened, the service cannot be reached, does not accept the credentials or has no such
+            namespace; the message says what to do.
         """
-        return _connecting(target, namespace, identity, data_converter, rpc_metadata, time_skipping=False)
+        options = ConnectionOptions(
+            rpc_metadata=dict(rpc_metadata or {}),
+            api_key=api_key,
+            tls=tls,
+            keep_alive=keep_alive_config,
+            retry=retry_config,
+            lazy=lazy,
+            connect_timeout=connect_timeout,
+            compression=grpc_compression,
+            proxy=http_connect_proxy_config,
+        )
+        return _connecting(target, namespace, identity, data_converter, options, time_skipping=False)
 
     async def __aenter__(self) -> Self:
         return self
@@ -185,6 +229,40 @@ class Client:
     def service(self) -> Service:
         """The raw service, for RPCs that have no method here."""
         return self._service
+
+    @property
+    def rpc_metadata(self) -> Mapping[str, str]:
+        """Headers of every call to a service. Assign a new mapping to change them for all later calls, a worker's too.
+
+        :raises ValueError: at the assignment, for a header that cannot be sent; nothing is changed then.
+        """
+        return dict(self._options.rpc_metadata)
+
+    @rpc_metadata.setter
+    def rpc_metadata(self, metadata: Mapping[str, str]) -> None:
+        check_metadata(metadata)
+        self._set_headers(replace(self._options, rpc_metadata=dict(metadata)))
+
+    @property
+    def api_key(self) -> str | None:
+        """The API key; assign a new one to exchange it for all later calls, a worker's too.
+
+        :raises ValueError: at the assignment, if the connection is plain text and was not told to be (`tls=False`).
+        """
+        return self._options.api_key
+
+    @api_key.setter
+    def api_key(self, api_key: str | None) -> None:
+        check_api_key(api_key)
+        if api_key is not None and not self._target.startswith("sqlite:"):
+            self._options.check_key_is_safe()
+        # A connection that the first key made an encrypted one stays so without it.
+        tls = True if self._options.is_encrypted and self._options.tls is None else self._options.tls
+        self._set_headers(replace(self._options, api_key=api_key, tls=tls))
+
+    def _set_headers(self, options: ConnectionOptions) -> None:
+        self._options = options
+        self._core.set_headers(options.rpc_metadata, options.api_key or "")
 
     @overload
     async def start_workflow(
@@ -457,7 +535,7 @@ def _connecting(
     namespace: str,
     identity: str | None,
     data_converter: converter.PayloadConverter | None,
-    rpc_metadata: Mapping[str, str] | None,
+    options: ConnectionOptions,
     *,
     time_skipping: bool,
 ) -> _Connecting:
@@ -469,13 +547,14 @@ def _connecting(
         core = await Core.open()
         try:
             await core.connect(
-                target=target, namespace=namespace, identity=name, time_skipping=time_skipping, metadata=dict(rpc_metadata or {})
+                target=target, namespace=namespace, identity=name, time_skipping=time_skipping, write_options=options.write_to
             )
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await core.close()
             raise
         client = Client(core, target=target, namespace=namespace, identity=name, data_converter=data_converter or converter.default())
+        client._options = options
         client._debug_mode = debug_mode
         return client
 

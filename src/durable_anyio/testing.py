@@ -14,6 +14,7 @@ import anyio.to_thread
 
 from . import _determinism, converter
 from ._bridge import proto
+from ._connection import ConnectionOptions, TLSConfig
 from ._forbidden_option import ForbiddenCalls, check_exempt_modules
 from ._visibility import message_time
 from .activity import Activity, Info, current_context
@@ -48,7 +49,7 @@ class WorkflowEnvironment:
         exempt_modules: Sequence[str] = (),
     ) -> AsyncIterator[WorkflowEnvironment]:
         """An engine in memory whose workflow time jumps to the next timer while a result is waited for and nothing else is to do."""
-        async with _connecting("sqlite::memory:", "default", None, data_converter, None, time_skipping=True) as client:
+        async with _connecting("sqlite::memory:", "default", None, data_converter, ConnectionOptions(), time_skipping=True) as client:
             yield WorkflowEnvironment(_watched(client, forbidden_calls, exempt_modules), skips_time=True)
 
     @staticmethod
@@ -71,11 +72,15 @@ class WorkflowEnvironment:
         namespace: str = "default",
         data_converter: converter.PayloadConverter | None = None,
         rpc_metadata: Mapping[str, str] | None = None,
+        tls: bool | TLSConfig | None = None,
+        api_key: str | None = None,
         forbidden_calls: ForbiddenCalls = "off",
         exempt_modules: Sequence[str] = (),
     ) -> AsyncIterator[WorkflowEnvironment]:
         """Any target of `Client.connect`, with real time: the same tests against a real service."""
-        async with Client.connect(target, namespace=namespace, data_converter=data_converter, rpc_metadata=rpc_metadata) as client:
+        async with Client.connect(
+            target, namespace=namespace, data_converter=data_converter, rpc_metadata=rpc_metadata, tls=tls, api_key=api_key
+        ) as client:
             yield WorkflowEnvironment(_watched(client, forbidden_calls, exempt_modules), skips_time=False)
 
     @property

@@ -10,6 +10,7 @@ import anyio
 from backend.programs import Body
 
 from durable_anyio import Replayer, Worker, WorkflowHistory
+from durable_anyio._connection import ConnectionOptions
 from durable_anyio.client import Client, WorkflowHandle, _connecting
 from durable_anyio.exceptions import WorkflowFailureError
 
@@ -63,7 +64,7 @@ class Run:
 
 def client(target: str = "sqlite::memory:") -> Any:
     """An engine that skips time; without the guard of test environments, which is not what is tested here and takes its time."""
-    return _connecting(target, "default", None, None, None, time_skipping=True)
+    return _connecting(target, "default", None, None, ConnectionOptions(), time_skipping=True)
 
 
 async def run_all(programs: Mapping[str, Body], *, max_cached_workflows: int) -> dict[str, Run]:

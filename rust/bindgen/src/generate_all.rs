@@ -9,8 +9,8 @@ use durable_bindgen::{python, repository};
 use prost::Message;
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
-/// Parts of the crate's descriptor set that nothing here speaks: the cloud's control plane, the Java test server, health.
-const LEFT_OUT: [&str; 3] = ["temporal/api/cloud/", "temporal/api/testservice/", "health/"];
+/// Parts of the crate's descriptor set that nothing here speaks: the cloud's control plane, the Java test server.
+const LEFT_OUT: [&str; 2] = ["temporal/api/cloud/", "temporal/api/testservice/"];
 
 const HEADER: &str = "# Made from udl/durable_core.udl by UniFFI 0.32.2 (`.ci/gen`); never edited by hand.\n";
 

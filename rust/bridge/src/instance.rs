@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use durable_client::{CallOptions, Code, Request, Status};
+use durable_client::{CallHeaders, CallOptions, Change, Code, Observer, RawCall, Request, Secret, Status};
 use prost::Message;
 use tokio::{
     runtime::{Builder, Handle, Runtime},
@@ -16,8 +16,8 @@ use tokio::{
 use crate::{
     answer::Owed,
     error::{BridgeError, Result, report_panics_to},
-    messages::{Call, Command, Commands, Connect, StartWorker, StopWorker, command::Kind},
-    queue::{ERROR, Queue},
+    messages::{Call, Command, Commands, Connect, SetHeaders, StartWorker, StopWorker, command::Kind},
+    queue::{ERROR, INFO, Queue, WARNING},
     target::{self, Target},
     workers::Workers,
 };
@@ -26,6 +26,8 @@ use crate::{
 const RUNTIME_THREADS: usize = 2;
 /// Tasks end at their next await; what takes longer than this is stuck, and left to the process's end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+
+const WORKFLOW_SERVICE: &str = "temporal.api.workflowservice.v1.WorkflowService";
 
 pub struct Core {
     /// None: closed.
@@ -137,6 +139,7 @@ impl State {
             }
             Some(Kind::AdvanceTime(advance)) => self.advance(runtime, Duration::from_millis(advance.by_ms), owed),
             Some(Kind::CurrentTime(_)) => owed.give(self.current_time()),
+            Some(Kind::SetHeaders(headers)) => owed.give(self.set_headers(headers)),
         }
     }
 
@@ -150,7 +153,8 @@ impl State {
         }
         let state = self.clone();
         runtime.spawn(async move {
-            let made = target::connect(command).await;
+            let observer = state.observer(&command.target);
+            let made = target::connect(command, observer).await;
             let outcome = {
                 let mut connection = lock(&state.connection);
                 match (made, &*connection) {
@@ -175,7 +179,7 @@ impl State {
     }
 
     fn call(self: &Arc<Self>, runtime: &Handle, id: u64, call: Call, owed: Owed) {
-        let (target, request) = match self.target().and_then(|target| Ok((target, Request::decode(&call.rpc, &call.request)?))) {
+        let (target, asked) = match self.target().and_then(|target| Ok((target, Asked::of(&call)?))) {
             Ok(ready) => ready,
             Err(status) => return owed.give(Err(status)),
         };
@@ -186,7 +190,7 @@ impl State {
         // Held while the task is entered, so that a call which ends at once does not leave its entry behind.
         let mut calls = lock(&self.calls);
         let task = runtime.spawn(async move {
-            let answer = target.service.call_with(request, CallOptions { timeout, metadata });
+            let answer = asked.answer(&target, CallOptions { timeout, metadata });
             let outcome = match timeout {
                 // In process nobody else bounds the call.
                 Some(timeout) => tokio::time::timeout(timeout, answer)
@@ -195,11 +199,34 @@ impl State {
                 None => answer.await,
             };
             lock(&state.calls).remove(&id);
-            owed.give(outcome.map(|response| response.encode()));
+            owed.give(outcome);
         });
         if id != 0 {
             calls.insert(id, task.abort_handle());
         }
+    }
+
+    /// Says in the log when the network connection is lost and when it is back.
+    fn observer(&self, target: &str) -> Observer {
+        let (queue, target) = (Arc::downgrade(&self.queue), target.to_owned());
+        Arc::new(move |change| {
+            let Some(queue) = queue.upgrade() else { return };
+            match change {
+                Change::Lost { reason } => {
+                    queue.push_event(0, WARNING, format!("connection to {target} lost, trying again: {reason}"), false);
+                }
+                Change::Back { after_ms } => {
+                    queue.push_event(0, INFO, format!("connection to {target} is back after {:.1} s", after_ms as f64 / 1000.0), false);
+                }
+            }
+        })
+    }
+
+    fn set_headers(&self, command: SetHeaders) -> std::result::Result<Vec<u8>, Status> {
+        let mut metadata: Vec<(String, String)> = command.metadata.into_iter().collect();
+        metadata.sort();
+        self.target()?.set_headers(&CallHeaders { metadata, api_key: Secret::new(command.api_key) })?;
+        Ok(Vec::new())
     }
 
     fn start_worker(&self, command: StartWorker) -> std::result::Result<Vec<u8>, Status> {
@@ -240,6 +267,34 @@ impl State {
             Connection::Made(target) => Ok((**target).clone()),
             Connection::None | Connection::Pending => Err(Status::new(Code::FailedPrecondition, "the core is not connected yet")),
             Connection::Closed => Err(Status::new(Code::Cancelled, "the core is closed")),
+        }
+    }
+}
+
+/// What a `Call` asks for: a message that this side knows, or bytes for somebody who does.
+enum Asked {
+    Known(Request),
+    Raw(RawCall),
+}
+
+impl Asked {
+    fn of(call: &Call) -> std::result::Result<Asked, Status> {
+        let is_workflow_service = call.service.is_empty() || call.service == WORKFLOW_SERVICE;
+        if is_workflow_service && Request::NAMES.contains(&call.rpc.as_str()) {
+            return Ok(Asked::Known(Request::decode(&call.rpc, &call.request)?));
+        }
+        Ok(Asked::Raw(RawCall {
+            service: if is_workflow_service { WORKFLOW_SERVICE.to_owned() } else { call.service.clone() },
+            method: call.rpc.clone(),
+            namespace: call.namespace.clone(),
+            request: call.request.clone(),
+        }))
+    }
+
+    async fn answer(self, target: &Target, options: CallOptions) -> std::result::Result<Vec<u8>, Status> {
+        match self {
+            Asked::Known(request) => Ok(target.service.call_with(request, options).await?.encode()),
+            Asked::Raw(call) => target.service.call_raw(call, options).await,
         }
     }
 }

@@ -14,6 +14,8 @@ use prost::Message;
 
 use crate::messages::{Event, Item, Items, item::Kind};
 
+pub const INFO: u32 = 20;
+pub const WARNING: u32 = 30;
 pub const ERROR: u32 = 40;
 
 pub struct Queue {

@@ -6,10 +6,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use durable_client::{Code, GrpcConnection, GrpcOptions, Service, Status};
+use durable_client::{
+    CallHeaders, Code, GrpcConnection, GrpcOptions, HttpConnectProxy, KeepAlive, Observer, RetryOptions, Secret, Service, Status, Tls,
+};
 use durable_engine::{Engine, EngineOptions, Location, OpenError};
 
-use crate::messages::Connect;
+use crate::messages::{self, Connect};
 
 const SQLITE: &str = "sqlite:";
 const TEMPORAL: &str = "temporal://";
@@ -21,6 +23,8 @@ pub struct Target {
     pub service: Arc<dyn Service>,
     /// Set for embedded engines: what a network connection cannot do is asked here.
     pub engine: Option<Arc<Engine>>,
+    /// Set for network connections.
+    connection: Option<Arc<GrpcConnection>>,
     pub namespace: String,
     pub identity: String,
     is_time_skipping: bool,
@@ -45,6 +49,11 @@ impl Target {
         Ok(())
     }
 
+    /// The headers of later calls; an engine in the process has no use for them.
+    pub fn set_headers(&self, headers: &CallHeaders) -> Result<(), Status> {
+        self.connection.as_ref().map_or(Ok(()), |connection| connection.set_headers(headers))
+    }
+
     /// Workflow time: the engine's, or the host's.
     pub fn now(&self) -> SystemTime {
         self.engine.as_ref().map_or_else(SystemTime::now, |engine| engine.now())
@@ -57,10 +66,11 @@ enum Address {
     Network(String),
 }
 
-pub async fn connect(command: Connect) -> Result<Target, Status> {
+/// `observer` hears when a network connection is lost and back.
+pub async fn connect(command: Connect, observer: Observer) -> Result<Target, Status> {
     match parse(&command.target)? {
         Address::Embedded(location) => embedded(location, command).await,
-        Address::Network(address) => network(address, command).await,
+        Address::Network(address) => network(address, command, observer).await,
     }
 }
 
@@ -74,28 +84,65 @@ async fn embedded(location: Location, command: Connect) -> Result<Target, Status
     Ok(Target {
         service: engine.clone(),
         engine: Some(engine),
+        connection: None,
         namespace: command.namespace,
         identity: command.identity,
         is_time_skipping: command.time_skipping,
     })
 }
 
-async fn network(address: String, command: Connect) -> Result<Target, Status> {
+async fn network(address: String, command: Connect, observer: Observer) -> Result<Target, Status> {
     if command.time_skipping {
         return Err(invalid("only an embedded engine skips time\nhint: give \"sqlite::memory:\" or a sqlite: file"));
     }
+    let (namespace, identity) = (command.namespace.clone(), command.identity.clone());
+    let connection = GrpcConnection::connect(grpc_options(address, command), observer).await?;
+    Ok(Target { service: connection.clone(), engine: None, connection: Some(connection), namespace, identity, is_time_skipping: false })
+}
+
+fn grpc_options(target: String, command: Connect) -> GrpcOptions {
+    let defaults = GrpcOptions::default();
     let mut metadata: Vec<(String, String)> = command.metadata.into_iter().collect();
     metadata.sort();
-    let connection = GrpcConnection::connect(GrpcOptions {
-        target: address,
-        namespace: command.namespace.clone(),
-        identity: command.identity.clone(),
+    GrpcOptions {
+        target,
+        namespace: command.namespace,
+        identity: command.identity,
         client_name: command.client_name,
         client_version: command.client_version,
-        metadata,
-    })
-    .await?;
-    Ok(Target { service: connection, engine: None, namespace: command.namespace, identity: command.identity, is_time_skipping: false })
+        headers: CallHeaders { metadata, api_key: Secret::new(command.api_key) },
+        tls: command.tls.map(|tls| Tls {
+            server_root_ca_cert: tls.server_root_ca_cert,
+            domain: tls.domain,
+            client_cert: tls.client_cert,
+            client_private_key: tls.client_private_key,
+        }),
+        keep_alive: command.keep_alive.map(|keep_alive| KeepAlive {
+            interval: Duration::from_millis(keep_alive.interval_ms),
+            timeout: Duration::from_millis(keep_alive.timeout_ms),
+        }),
+        retry: command.retry.map_or(defaults.retry, retry_options),
+        connect_timeout: milliseconds(command.connect_timeout_ms).unwrap_or(defaults.connect_timeout),
+        is_lazy: command.lazy,
+        compresses_requests: command.compresses_requests,
+        proxy: command.http_connect_proxy.map(|proxy| HttpConnectProxy { target: proxy.target, basic_auth: Secret::new(proxy.basic_auth) }),
+    }
+}
+
+fn retry_options(retry: messages::Retry) -> RetryOptions {
+    RetryOptions {
+        initial_interval: Duration::from_millis(retry.initial_interval_ms),
+        randomization_factor: retry.randomization_factor,
+        multiplier: retry.multiplier,
+        max_interval: Duration::from_millis(retry.max_interval_ms),
+        max_elapsed: milliseconds(retry.max_elapsed_ms),
+        max_retries: retry.max_retries,
+    }
+}
+
+/// On this seam 0 is "none".
+fn milliseconds(number: u64) -> Option<Duration> {
+    (number != 0).then(|| Duration::from_millis(number))
 }
 
 fn parse(target: &str) -> Result<Address, Status> {

@@ -1,14 +1,12 @@
 //! The service as its callers see it: one trait, its requests and answers, and the connection to a cluster.
 
-#[macro_use] // grpc.rs needs the table of calls, whose macro is only in textual scope here
+#[macro_use] // grpc/ needs the table of calls, whose macro is only in textual scope here
 mod service;
 #[cfg(feature = "grpc")]
 mod grpc;
-#[cfg(feature = "grpc")]
-mod grpc_retry;
 mod status;
 
 #[cfg(feature = "grpc")]
-pub use grpc::{GrpcConnection, GrpcOptions};
-pub use service::{CallOptions, Request, Response, Rpc, Service, ServiceFuture, call};
+pub use grpc::{CallHeaders, Change, GrpcConnection, GrpcOptions, HttpConnectProxy, KeepAlive, Observer, RetryOptions, Secret, Tls};
+pub use service::{CallOptions, RawCall, RawFuture, Request, Response, Rpc, Service, ServiceFuture, call};
 pub use status::{Code, Status};

@@ -11,6 +11,7 @@ use temporalio_protos::temporal::api::workflowservice::v1 as api;
 use crate::{Code, Status};
 
 pub type ServiceFuture = Pin<Box<dyn Future<Output = Result<Response, Status>> + Send + 'static>>;
+pub type RawFuture = Pin<Box<dyn Future<Output = Result<Vec<u8>, Status>> + Send + 'static>>;
 
 /// Something that answers the service's calls: the embedded engine or a connection to a cluster.
 ///
@@ -25,6 +26,29 @@ pub trait Service: Send + Sync + 'static {
         let _ = options;
         self.call(request)
     }
+
+    /// A call that is not in the table below, by its name and with encoded messages. In process there is none.
+    fn call_raw(&self, call: RawCall, options: CallOptions) -> RawFuture {
+        let _ = options;
+        let message = format!("{}/{} is not there on an embedded engine", call.service, call.method);
+        Box::pin(async { Err(Status::new(Code::Unimplemented, message)) })
+    }
+
+    /// True if somebody else hears when the service cannot be reached, so that callers need not say it too.
+    fn tells_when_it_is_lost(&self) -> bool {
+        false
+    }
+}
+
+/// A call whose message types this side does not know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawCall {
+    /// `temporal.api.operatorservice.v1.OperatorService`, for instance.
+    pub service: String,
+    pub method: String,
+    /// Of the request, where it has one: services route and authorize by it.
+    pub namespace: String,
+    pub request: Vec<u8>,
 }
 
 /// Wishes for one call over the wire.

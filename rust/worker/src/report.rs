@@ -11,6 +11,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// After this the task's own timeout at the service is the better answer.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
+/// The same while nobody can be reached: the result of an hour's work is worth waiting for a service that restarts.
+const GIVE_UP_UNREACHED_AFTER: Duration = Duration::from_secs(600);
 
 /// Calls until the service answers or refuses for good. A report is idempotent: the task's token fences it.
 pub(crate) async fn report<R: Rpc + Clone>(shared: &Shared, request: R) -> Result<R::Response, Status> {
@@ -25,7 +27,9 @@ pub(crate) async fn report<R: Rpc + Clone>(shared: &Shared, request: R) -> Resul
                 Err(status) => status,
             },
         };
-        if !is_transient(&status) || begun.elapsed() + pause > GIVE_UP_AFTER {
+        let is_unreached = matches!(status.code, Code::Unavailable | Code::DeadlineExceeded);
+        let patience = if is_unreached { GIVE_UP_UNREACHED_AFTER } else { GIVE_UP_AFTER };
+        if !is_transient(&status) || begun.elapsed() + pause > patience {
             return Err(status);
         }
         tokio::select! {

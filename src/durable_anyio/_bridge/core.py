@@ -120,10 +120,11 @@ class Core:
         namespace: str = "default",
         identity: str = "",
         time_skipping: bool = False,
-        metadata: Mapping[str, str] | None = None,
+        write_options: Callable[[Any], None] | None = None,
     ) -> None:
         """Connects to "sqlite:FILE", "sqlite::memory:" or "host:port". The first command of a core.
 
+        :param write_options: fills in what the `Connect` message says about a network connection.
         :raises RPCError: if the target is no target, cannot be opened or cannot be reached; the message says what to do.
         """
         command = _Command()
@@ -131,25 +132,44 @@ class Core:
         connect.target, connect.namespace, connect.identity = target, namespace, identity
         connect.time_skipping = time_skipping
         connect.client_name, connect.client_version = "durable-anyio", _VERSION
-        connect.metadata.update(metadata or {})
+        if write_options is not None:
+            write_options(connect)
         await self.command(command)
 
-    async def call(self, rpc: str, request: Any, timeout: float | None = None, metadata: Mapping[str, str] | None = None) -> Any:
+    async def call(
+        self,
+        rpc: str,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        service: str = "",
+        response: type[Any] | None = None,
+    ) -> Any:
         """Calls the RPC with its request message and returns its response message.
 
         :param timeout: seconds; none: until it is answered.
+        :param service: the full name of the gRPC service, with the class of its `response`; empty: WorkflowService.
         :raises RPCError: if the service refuses or cannot be reached. A cancelled call is given up on the other side too.
         """
-        response = proto.message(f"temporal.api.workflowservice.v1.{rpc}Response")()
+        answer = (response or proto.message(f"temporal.api.workflowservice.v1.{rpc}Response"))()
         command = _Command()
         call = command.call
-        call.rpc, call.request = rpc, request.SerializeToString()
+        call.rpc, call.request, call.service = rpc, request.SerializeToString(), service
+        call.namespace = getattr(request, "namespace", "")
         if timeout is not None:
             call.timeout_ms = max(1, round(timeout * 1000))
         if metadata:
             call.metadata.update(metadata)
-        response.ParseFromString(await self.command(command))
-        return response
+        answer.ParseFromString(await self.command(command))
+        return answer
+
+    def set_headers(self, metadata: Mapping[str, str], api_key: str) -> None:
+        """All calls that are made from now on have these headers."""
+        command = _Command()
+        command.set_headers.SetInParent()
+        command.set_headers.metadata.update(metadata)
+        command.set_headers.api_key = api_key
+        self.post(command)
 
     async def command(self, command: Any) -> bytes:
         """Sends a command (its id is set here) and waits for its answer's value.

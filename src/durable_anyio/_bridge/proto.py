@@ -6,6 +6,7 @@ imported in the same process, in another version. Messages of this pool are equa
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -13,7 +14,11 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 
-__all__ = ["enum", "message", "pool"]
+__all__ = ["SERVICES", "Method", "enum", "message", "method", "pool"]
+
+WORKFLOW_SERVICE = "temporal.api.workflowservice.v1.WorkflowService"
+# Whose calls have different names, so that a call's name is enough.
+SERVICES = (WORKFLOW_SERVICE, "temporal.api.operatorservice.v1.OperatorService", "grpc.health.v1.Health")
 
 
 def _load() -> descriptor_pool.DescriptorPool:
@@ -46,6 +51,31 @@ def _class_of(descriptor: Any) -> Any:
             if field.message_type is not None:
                 _class_of(field.message_type)
     return found
+
+
+@dataclass(frozen=True)
+class Method:
+    """A call of one of the services."""
+
+    service: str
+    name: str
+    request: type[Any]
+    response: type[Any]
+
+
+@cache
+def method(name: str) -> Method:
+    """The call `name`, "ListNamespaces", or with its service "temporal.api.operatorservice.v1.OperatorService/ListClusters".
+
+    :raises KeyError: if none of the services has it.
+    """
+    service, _, short = name.rpartition("/")
+    for candidate in SERVICES:
+        if service in ("", candidate):
+            found = pool.FindServiceByName(candidate).methods_by_name.get(short)
+            if found is not None and not found.server_streaming:
+                return Method(candidate, short, _class_of(found.input_type), _class_of(found.output_type))
+    raise KeyError(name)
 
 
 @cache
