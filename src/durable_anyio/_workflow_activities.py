@@ -125,4 +125,4 @@ class Activities:
             return self._converter.from_payloads([success.result], [activity.result_type])[0]
         except DataConversionError as error:
             where = f"the result of the activity {activity.name!r} ({activity.activity_id})"
-            raise DataConversionError(error.what, f"{where}, {error.where}" if error.where else where, error.hint) from error
+            raise error.at(where) from error

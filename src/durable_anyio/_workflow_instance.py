@@ -315,7 +315,7 @@ class WorkflowInstance(WorkflowRuntime):
             arguments = self.converter.from_payloads(payloads, handler.types_for(len(payloads)))
         except DataConversionError as error:
             label = f"the arguments of the {kind} {handler.label}"
-            raise DataConversionError(error.what, f"{label}, {error.where}" if error.where else label, error.hint) from error
+            raise error.at(label) from error
         check_arguments(handler, arguments)
         return arguments
 

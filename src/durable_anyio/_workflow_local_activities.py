@@ -189,4 +189,4 @@ class LocalActivities:
             return self._converter.from_payloads([success.result], [handle.call.result_type])[0]
         except DataConversionError as error:
             where = f"the result of the local activity {handle.call.name!r} ({handle.activity_id})"
-            raise DataConversionError(error.what, f"{where}, {error.where}" if error.where else where, error.hint) from error
+            raise error.at(where) from error

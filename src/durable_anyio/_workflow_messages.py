@@ -95,7 +95,7 @@ class BoundHandler:
             arguments = before + converter.from_payloads(payloads, types)
         except DataConversionError as error:
             label = f"the arguments of the {self.kind} {handler.label}"
-            raise DataConversionError(error.what, f"{label}, {error.where}" if error.where else label, error.hint) from error
+            raise error.at(label) from error
         check_arguments(handler, arguments)
         return arguments
 
@@ -248,7 +248,7 @@ class Messages:
             payload = self._instance.converter.to_payloads([result])[0]
         except DataConversionError as error:
             where = f"the result of {handler.label}"
-            self._suspend(DataConversionError(error.what, f"{where}, {error.where}" if error.where else where, error.hint))
+            self._suspend(error.at(where))
             return
         self._emit(_commands.update_completed(job.protocol_instance_id, payload))
 

@@ -33,7 +33,7 @@ def command_for_result(definition: WorkflowDefinition, result: Any, converter: P
         return _commands.complete_workflow(converter.to_payloads([result])[0])
     except DataConversionError as error:
         where = f"the result of {definition.run.label}"
-        raise SuspendError(DataConversionError(error.what, f"{where}, {error.where}" if error.where else where, error.hint)) from error
+        raise SuspendError(error.at(where)) from error
 
 
 def command_for_error(

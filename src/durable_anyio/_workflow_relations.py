@@ -236,7 +236,7 @@ class Relations:
             return self._converter.from_payloads([success.result], [child.result_type])[0]
         except DataConversionError as error:
             where = f"the result of the child workflow {child.name!r} ({child.id})"
-            raise DataConversionError(error.what, f"{where}, {error.where}" if error.where else where, error.hint) from error
+            raise error.at(where) from error
 
     def _resolve_request(self, pending: dict[int, Operation[None]], job: Any, what: str) -> None:
         operation = pending.pop(job.seq, None)

@@ -113,6 +113,10 @@ class DataConversionError(DurableError):
         self.where = where
         self.hint = hint
 
+    def at(self, where: str) -> DataConversionError:
+        """The same error, with the larger thing that it is in named first."""
+        return DataConversionError(self.what, f"{where}, {self.where}" if self.where else where, self.hint)
+
     def __str__(self) -> str:
         where = f"{self.where}: " if self.where else ""
         hint = f"; hint: {self.hint}" if self.hint else ""

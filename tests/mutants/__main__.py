@@ -136,6 +136,9 @@ def check(mutant: Mutant) -> tuple[bool, str]:
 
 def main(arguments: list[str]) -> int:
     chosen = [mutant for mutant in MUTANTS if not arguments or any(part in mutant.name for part in arguments)]
+    if not chosen:
+        print(f"no mutant's name has any of {', '.join(arguments)} in it")
+        return 2
     for mutant in chosen:
         apply(mutant, (PACKAGE / mutant.file).read_text())
     began = time.perf_counter()

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextvars import ContextVar
 
 import anyio
-import pytest
 
 from durable_anyio import workflow
 
-from .activations import Driver, close_all, fired, query, signal, value_of
+from .activations import Driver, fired, query, signal, value_of
 
 tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
-
-
-@pytest.fixture(autouse=True)
-def closed_runs() -> Iterator[None]:
-    yield
-    close_all()
 
 
 @workflow.defn

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
 
 import anyio
@@ -14,15 +13,9 @@ from durable_anyio import Client, Worker, activity, workflow
 from durable_anyio.exceptions import CancelledError, WorkflowFailureError
 from durable_anyio.testing import WorkflowEnvironment
 
-from .activations import Driver, cancel, close_all, failed, fired, names, query, result, signal, value_of
+from .activations import Driver, cancel, failed, fired, names, query, result, signal, value_of
 
 SECOND = timedelta(seconds=1)
-
-
-@pytest.fixture(autouse=True)
-def closed_runs() -> Iterator[None]:
-    yield
-    close_all()
 
 
 @activity.defn(start_to_close_timeout=SECOND)

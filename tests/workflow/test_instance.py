@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,7 +21,6 @@ from .activations import (
     Job,
     cancel,
     cancelled,
-    close_all,
     evict,
     failed,
     fired,
@@ -35,12 +33,6 @@ from .activations import (
 
 SECOND = timedelta(seconds=1)
 QUERIES_THAT_FAIL = [("breaks", "broken"), ("nothing", "no query 'nothing'"), ("set_it", "quer"), ("call_it", "quer")]
-
-
-@pytest.fixture(autouse=True)
-def closed_runs() -> Iterator[None]:
-    yield
-    close_all()
 
 
 @activity.defn(start_to_close_timeout=SECOND)

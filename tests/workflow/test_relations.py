@@ -12,15 +12,9 @@ from durable_anyio._failure import failure_from_exception
 from durable_anyio.exceptions import ApplicationError, ChildWorkflowError
 from durable_anyio.workflow import ChildWorkflowCancellationType
 
-from .activations import Driver, Job, cancel, close_all, evict, names, value_of
+from .activations import Driver, Job, cancel, evict, names, value_of
 
 Type = ChildWorkflowCancellationType
-
-
-@pytest.fixture(autouse=True)
-def closed_runs() -> Any:
-    yield
-    close_all()
 
 
 def payload(value: Any) -> Any:

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from durable_anyio import workflow
 
-from .activations import Driver, answers, close_all, query, signal, update, value_of
-
-
-@pytest.fixture(autouse=True)
-def _close_runs() -> Iterator[None]:
-    yield
-    close_all()
+from .activations import Driver, answers, query, signal, update, value_of
 
 
 @workflow.defn

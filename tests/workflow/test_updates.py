@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import anyio
@@ -12,13 +11,7 @@ import pytest
 from durable_anyio import workflow
 from durable_anyio.exceptions import ApplicationError
 
-from .activations import Driver, answers, cancel, close_all, fired, names, query, signal, update, value_of
-
-
-@pytest.fixture(autouse=True)
-def _close_runs() -> Iterator[None]:
-    yield
-    close_all()
+from .activations import Driver, answers, cancel, fired, names, query, signal, update, value_of
 
 
 @workflow.defn
