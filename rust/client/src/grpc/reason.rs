@@ -10,8 +10,13 @@ use super::{
 };
 use crate::{Code, Status};
 
-/// What hyper says of a request that it had not begun to send, and HTTP/2 of one that the other side did not look at.
-const GIVEN_BACK: [&str; 2] = ["operation was canceled: connection closed", "refused stream before processing"];
+/// What hyper says of a request that it had not begun to send, and HTTP/2 of one that the other side did not look at: refused by
+/// itself, or later than the last one that a closing connection takes (GOAWAY without an error).
+const GIVEN_BACK: [&str; 3] = [
+    "operation was canceled: connection closed",
+    "refused stream before processing",
+    "connection error received: not a result of an error",
+];
 
 const UNREACHABLE: &str = "cannot reach a Temporal service at ";
 
