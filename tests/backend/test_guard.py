@@ -240,6 +240,28 @@ def test_an_error_that_nobody_caught_may_show_its_source() -> None:
     task.outcome()
 
 
+def test_what_others_do_around_a_collection_is_not_the_workflows_doing() -> None:
+    """Callbacks of the collector may stand before ours and behind it: hypothesis measures each collection."""
+
+    class Callback:
+        def __call__(self, phase: str, info: dict[str, int]) -> None:
+            time.perf_counter()
+
+    def measure(phase: str, info: dict[str, int]) -> None:
+        time.perf_counter()
+
+    others: list[Any] = [measure, Callback()]
+    for other in others:
+        gc.callbacks.insert(0, other)
+    gc.callbacks.append(measure)
+    try:
+        run, _ = _run(gc.collect)
+    finally:
+        for other in (*others, measure):
+            gc.callbacks.remove(other)
+    assert run.scheduler.poison is None
+
+
 def test_what_the_garbage_collector_ends_is_not_the_workflows_doing(tmp_path: pathlib.Path) -> None:
     closed: list[bool] = []
 

@@ -83,6 +83,12 @@ def unguarded(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
     return function(*args, **kwargs)
 
 
+def _code(callback: Any) -> types.CodeType | None:
+    """What runs when `callback` is called, if it is Python."""
+    function = callback if hasattr(callback, "__code__") else type(callback).__call__
+    return getattr(function, "__code__", None)
+
+
 class CallGuard:
     """Refuses forbidden calls. One serves all runs of a worker; steps of several threads may use it at once.
 
@@ -160,8 +166,10 @@ class CallGuard:
         if _collecting.now:
             return
         frames = list(_step_frames(frame))
+        # Others' callbacks of the collector run before ours hears of a collection: hypothesis measures each, for one.
+        collecting = {_code(callback) for callback in gc.callbacks}
         for seen in frames:
-            if seen.f_code is unguarded.__code__ or self._is_exempt(_module(seen)):
+            if seen.f_code in collecting or seen.f_code is unguarded.__code__ or self._is_exempt(_module(seen)):
                 return
         beyond = next((index for index, seen in enumerate(frames) if not _is_stdlib(seen)), len(frames))
         if beyond == len(frames) or _is_ours(_module(frames[beyond])):
