@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator
 from itertools import count
 from uuid import uuid4
@@ -9,6 +10,10 @@ from uuid import uuid4
 import pytest
 
 from durable_anyio.testing import WorkflowEnvironment
+
+# A shell that starts the tests in the background leaves the interrupt ignored, and the processes that tests start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _numbers = count(1)
 
