@@ -21,7 +21,7 @@ from backend.programs import Numbered, walk
 
 from durable_anyio import RetryPolicy, activity, workflow
 from durable_anyio.client import Client
-from durable_anyio.exceptions import ApplicationError, FailureError, RPCError
+from durable_anyio.exceptions import ApplicationError, FailureError, RPCError, WorkflowQueryFailedError
 from durable_anyio.workflow import ActivityCancellationType
 
 from .programs import KINDS
@@ -81,15 +81,19 @@ async def work(kind: str, n: int, target: int) -> Any:
 
 
 async def _be_stopped(workflow_id: str, n: int) -> None:
+    """Has its workflow told to stop it. Whether that came to a cancel request is known before it waits for one: nothing here is a race."""
+    handle = clients[-1].get_workflow_handle(workflow_id)
     try:
-        await clients[-1].get_workflow_handle(workflow_id).signal("stop", n)
-    except RPCError:
+        await handle.signal("stop", n)
+        await handle.query("__stack_trace")  # is answered when the signal has been handled
+        pending = (await handle.describe()).pending_activities
+    except (RPCError, WorkflowQueryFailedError):
         return
-    # The first heartbeat goes out at once; the time that follows is when the workflow asks for the cancellation.
-    with anyio.move_on_after(2):
+    own = activity.info().activity_id
+    if any(seen.activity_id == own and seen.state == "CANCEL_REQUESTED" for seen in pending):
         while True:
+            activity.heartbeat(n)  # the first goes out at once, and its answer cancels this
             await anyio.sleep(0.01)
-            activity.heartbeat(n)
 
 
 def error_shape(error: BaseException) -> Any:
@@ -215,7 +219,7 @@ class DurableInterpreter(Interpreter):
                 options["task_queue"] = "nobody"
                 options["schedule_to_start_timeout"] = pause
             case "is stopped":
-                options["heartbeat_timeout"] = timedelta(seconds=2)
+                options["heartbeat_timeout"] = timedelta(minutes=1)
         return options
 
 
