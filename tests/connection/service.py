@@ -74,7 +74,8 @@ class FakeService(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no 
     def asked(self, method: str) -> list[Call]:
         return [call for call in self.calls if call.method == method]
 
-    def service(self, details: Any) -> Any:
+    def service(self, handler_call_details: Any) -> Any:
+        details = handler_call_details
         _, service, method = details.method.split("/")
         answer = self.answers.get(method)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import anyio
 import pytest
 
@@ -53,9 +51,12 @@ async def fail_one(handle: Handle) -> None:
 
 
 async def add_many(handle: Handle) -> None:
+    async def add(number: int) -> None:
+        await handle.execute_update(Basket.add_doubled, 2, id=str(number))
+
     async with anyio.create_task_group() as tg:
         for number in range(5):
-            tg.start_soon(partial(handle.execute_update, Basket.add_doubled, 2, id=str(number)))
+            tg.start_soon(add, number)
     await handle.signal(Basket.close)
 
 

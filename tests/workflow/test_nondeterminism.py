@@ -58,7 +58,7 @@ def test_changed_code(cls: type, text: str, expected: str, actual: str, event_id
     assert error.source is not None
     assert error.source.startswith(line_of(cls, text)), error
     assert text in error.source
-    for part in (error.expected, error.actual, error.source, f"event: {event_id}", "Shop"):
+    for part in (expected, error.actual, error.source, f"event: {event_id}", "Shop"):
         assert part in str(error)
     assert error.source in str(error).splitlines()[0]
 
