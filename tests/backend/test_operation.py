@@ -148,6 +148,7 @@ def test_the_first_answer_counts_and_ends_the_asking() -> None:
     error.set_result("third")
     result.request_cancel()
     error.request_cancel()
+    assert not result.cancel_requested, "a later 'cancelled' would be taken for the answer to it"
 
     async def main() -> None:
         assert await result.wait() == "first"
