@@ -50,6 +50,18 @@ def _set_duration(target: Any, field: str, value: timedelta | None) -> None:
         getattr(target, field).FromTimedelta(value)
 
 
+def _set_activity_options(command: Any, activity: Any, options: ActivityOptions, summary: Any | None) -> None:
+    """What activities and local activities have both."""
+    _set_duration(activity, "schedule_to_close_timeout", options.schedule_to_close_timeout)
+    _set_duration(activity, "schedule_to_start_timeout", options.schedule_to_start_timeout)
+    _set_duration(activity, "start_to_close_timeout", options.start_to_close_timeout)
+    if options.retry_policy is not None:
+        activity.retry_policy.CopyFrom(options.retry_policy.to_proto())
+    activity.cancellation_type = _DEFAULT_CANCELLATION_TYPE if options.cancellation_type is None else int(options.cancellation_type)
+    if summary is not None:
+        command.user_metadata.summary.CopyFrom(summary)
+
+
 def start_timer(seq: int, seconds: float) -> Any:
     """`seconds` rounded up to a millisecond: a timer that fires early would find its deadline not yet reached."""
     command = _Command()
@@ -76,15 +88,8 @@ def schedule_activity(
     activity.activity_type = name
     activity.task_queue = options.task_queue or task_queue
     activity.arguments.extend(payloads)
-    _set_duration(activity, "schedule_to_close_timeout", options.schedule_to_close_timeout)
-    _set_duration(activity, "schedule_to_start_timeout", options.schedule_to_start_timeout)
-    _set_duration(activity, "start_to_close_timeout", options.start_to_close_timeout)
     _set_duration(activity, "heartbeat_timeout", options.heartbeat_timeout)
-    if options.retry_policy is not None:
-        activity.retry_policy.CopyFrom(options.retry_policy.to_proto())
-    activity.cancellation_type = _DEFAULT_CANCELLATION_TYPE if options.cancellation_type is None else int(options.cancellation_type)
-    if summary is not None:
-        command.user_metadata.summary.CopyFrom(summary)
+    _set_activity_options(command, activity, options, summary)
     return command
 
 
@@ -94,7 +99,6 @@ def schedule_local_activity(
     """`backoff` is the resolution that asked for this further attempt."""
     command = _Command()
     activity = command.schedule_local_activity
-    options = call.options
     activity.seq = seq
     activity.activity_id = activity_id
     activity.activity_type = call.name
@@ -105,15 +109,8 @@ def schedule_local_activity(
         activity.attempt = backoff.attempt
         if backoff.HasField("original_schedule_time"):
             activity.original_schedule_time.CopyFrom(backoff.original_schedule_time)
-    _set_duration(activity, "schedule_to_close_timeout", options.schedule_to_close_timeout)
-    _set_duration(activity, "schedule_to_start_timeout", options.schedule_to_start_timeout)
-    _set_duration(activity, "start_to_close_timeout", options.start_to_close_timeout)
     _set_duration(activity, "local_retry_threshold", call.retry_threshold)
-    if options.retry_policy is not None:
-        activity.retry_policy.CopyFrom(options.retry_policy.to_proto())
-    activity.cancellation_type = _DEFAULT_CANCELLATION_TYPE if options.cancellation_type is None else int(options.cancellation_type)
-    if summary is not None:
-        command.user_metadata.summary.CopyFrom(summary)
+    _set_activity_options(command, activity, call.options, summary)
     return command
 
 

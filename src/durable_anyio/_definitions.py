@@ -10,7 +10,7 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
@@ -23,6 +23,7 @@ __all__ = [
     "HandlerDefinition",
     "WorkflowDefinition",
     "WorkflowHandlers",
+    "activity_call",
     "activity_definition",
     "caller_locals",
     "check_arguments",
@@ -240,6 +241,24 @@ def activity_definition(obj: Any) -> ActivityDefinition | None:
     """The definition behind a decorated activity (function, method, bound method), None for anything else."""
     found = getattr(obj, "definition", None)
     return found if isinstance(found, ActivityDefinition) else None
+
+
+def activity_call(
+    activity: Any, args: Sequence[Any], options: Mapping[str, Any], result_type: Any | None
+) -> tuple[str, ActivityOptions, Any | None]:
+    """The name of an activity that is called, the options with its own as defaults, and the type of its result.
+
+    :raises TypeError: it is no activity, or the arguments do not fit it.
+    """
+    given = ActivityOptions(**options)
+    if isinstance(activity, str):
+        return activity, given, result_type
+    definition = activity_definition(activity)
+    if definition is None:
+        what = getattr(activity, "__qualname__", repr(activity))
+        raise TypeError(f"{what} is no activity\nhint: decorate it with @activity.defn, pass its name, or call it with workflow.step")
+    check_arguments(definition, args)
+    return definition.name, definition.options.merged(given), result_type or definition.handler.return_type
 
 
 def _handler_of(target: Any) -> HandlerDefinition | None:

@@ -7,12 +7,11 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, Literal
 
 from . import _commands
-from ._backend import ForbiddenCallError, Operation, Scheduler
-from ._definitions import ActivityOptions, HandlerDefinition
-from ._failure import exception_from_failure
+from ._backend import Operation, Scheduler
+from ._definitions import ActivityOptions
+from ._workflow_resolution import check_activity, deliver
 from ._workflow_runtime import ActivityCancellationType, ActivityHandle
 from .converter import PayloadConverter
-from .exceptions import DataConversionError
 
 __all__ = ["MODES", "Activities", "StartedActivity"]
 
@@ -58,26 +57,16 @@ class Activities:
         self._last_seq = 0
         self._pending: dict[int, StartedActivity] = {}
 
-    def start(
-        self, name: str, handler: HandlerDefinition | None, args: Sequence[Any], options: ActivityOptions, result_type: Any | None
-    ) -> StartedActivity:
+    def start(self, name: str, args: Sequence[Any], options: ActivityOptions, result_type: Any | None) -> StartedActivity:
         """Emits the command.
 
         :raises ValueError: no timeout that bounds an attempt.
         :raises DataConversionError: an argument cannot be encoded.
         :raises ForbiddenCallError: in a query.
         """
-        if self.scheduler.read_only:
-            raise ForbiddenCallError(f"the activity {name!r} was called in a query\nhint: a query reads the state and changes nothing")
-        if options.start_to_close_timeout is None and options.schedule_to_close_timeout is None:
-            raise ValueError(
-                f"the activity {name!r} has no start_to_close_timeout and no schedule_to_close_timeout\n"
-                "hint: give one of them, here or in @activity.defn(start_to_close_timeout=…)"
-            )
+        check_activity(self.scheduler, "activity", name, options)
         payloads = self._converter.to_payloads(args)
         summary = None if options.summary is None else self._converter.to_payloads([options.summary])[0]
-        if result_type is None and handler is not None:
-            result_type = handler.return_type
         self._last_seq += 1
         seq = self._last_seq
         activity = StartedActivity(self, seq, name, options, result_type)
@@ -103,26 +92,5 @@ class Activities:
         activity = self._pending.pop(seq, None)
         if activity is None:
             raise LookupError(f"an outcome for the activity number {seq} arrived, which the workflow did not schedule")
-        operation = activity.operation
-        status = resolution.WhichOneof("status")
-        if status == "completed":
-            try:
-                operation.set_result(self._result(activity, resolution.completed))
-            except DataConversionError as error:
-                operation.set_error(error)
-                raise
-        elif status == "failed":
-            operation.set_error(exception_from_failure(resolution.failed.failure, self._converter))
-        elif status == "cancelled":
-            operation.set_error(exception_from_failure(resolution.cancelled.failure, self._converter), cancelled=True)
-        else:
-            raise LookupError(f"the activity number {seq} ended as {status!r}, which this release does not know")
-
-    def _result(self, activity: StartedActivity, success: Any) -> Any:
-        if not success.HasField("result"):
-            return None
-        try:
-            return self._converter.from_payloads([success.result], [activity.result_type])[0]
-        except DataConversionError as error:
-            where = f"the result of the activity {activity.name!r} ({activity.activity_id})"
-            raise error.at(where) from error
+        what = f"the activity {activity.name!r} ({activity.activity_id})"
+        deliver(activity.operation, resolution, self._converter, activity.result_type, what)

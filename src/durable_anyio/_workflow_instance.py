@@ -11,7 +11,6 @@ import functools
 import logging
 import random as random_module
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -84,7 +83,7 @@ class WorkflowInstance(WorkflowRuntime):
 
     __slots__ = (
         "__weakref__", "_activities", "_cancel_requested", "_commands", "_conditions", "_ended", "_ended_by", "_evicted", "_given",
-        "_last_condition", "_last_timer", "_locals", "_main", "_memo", "_origin_ns", "_queries", "_random", "_relation_jobs",
+        "_last_condition", "_last_timer", "_locals", "_main", "_memo", "_origin_ns", "_queries", "_random",
         "_relations", "_run_id", "_seed", "_suspend", "closed", "continue_as_new_suggested", "converter",
         "definition", "failure", "history_length", "history_size_bytes", "info", "is_replaying", "messages", "object", "origins",
         "scheduler",
@@ -126,7 +125,6 @@ class WorkflowInstance(WorkflowRuntime):
         self._given = 0  # commands in earlier completions
         self._last_timer = 0
         self._commands: list[Any] = []
-        self._relation_jobs: list[tuple[str, Any]] = []
         self._queries: list[Any] = []
         self._conditions: dict[int, tuple[Callable[[], bool], Operation[None]]] = {}
         self._last_condition = 0
@@ -158,15 +156,13 @@ class WorkflowInstance(WorkflowRuntime):
         self.history_size_bytes = activation.history_size_bytes
         self.continue_as_new_suggested = activation.continue_as_new_suggested
         jobs: dict[str, list[Any]] = {}
-        self._relation_jobs = []
         for job in activation.jobs:
             variant = job.WhichOneof("variant")
-            if variant in _MESSAGES:  # signals and updates keep the order in which they came
-                jobs.setdefault("messages", []).append((variant, getattr(job, variant)))
+            together = _TOGETHER.get(variant)
+            if together is not None:  # they keep the order in which they came
+                jobs.setdefault(together, []).append((variant, getattr(job, variant)))
             else:
                 jobs.setdefault(variant, []).append(getattr(job, variant))
-            if variant in RELATION_JOBS:
-                self._relation_jobs.append((variant, getattr(job, variant)))
         if "remove_from_cache" in jobs:
             self._evicted = True
             eviction = jobs["remove_from_cache"][0]
@@ -279,7 +275,7 @@ class WorkflowInstance(WorkflowRuntime):
         for job in jobs.get("resolve_activity", ()):
             if not job.is_local:
                 self._activities.resolve(job.seq, job.result)
-        for variant, job in self._relation_jobs:
+        for variant, job in jobs.get("relations", ()):
             self._related().resolve(variant, job)
         timers = [job.seq for job in jobs.get("fire_timer", ())]
         if self._locals is not None:
@@ -428,22 +424,18 @@ class WorkflowInstance(WorkflowRuntime):
         if kind == SIGNAL:
             self.messages.handlers_changed()
 
-    def start_activity(
-        self, name: str, handler: HandlerDefinition | None, args: Sequence[Any], options: ActivityOptions, result_type: Any | None
-    ) -> StartedActivity:
-        return self._activities.start(name, handler, args, options, result_type)
+    def start_activity(self, name: str, args: Sequence[Any], options: ActivityOptions, result_type: Any | None) -> StartedActivity:
+        return self._activities.start(name, args, options, result_type)
 
-    async def execute_activity(
-        self, name: str, handler: HandlerDefinition | None, args: Sequence[Any], options: ActivityOptions, result_type: Any | None
-    ) -> Any:
+    async def execute_activity(self, name: str, args: Sequence[Any], options: ActivityOptions, result_type: Any | None) -> Any:
         await checkpoint_if_cancelled()
-        return await self._activities.start(name, handler, args, options, result_type)
+        return await self._activities.start(name, args, options, result_type)
 
     async def start_child_workflow(
         self, name: str, args: Sequence[Any], options: Mapping[str, Any], result_type: Any | None
     ) -> StartedChild:
         await checkpoint_if_cancelled()
-        child = self._related().start_child(name, args, options, result_type, self._new_id)
+        child = self._related().start_child(name, args, options, result_type, self.random)
         await child.started.wait()
         return child
 
@@ -453,9 +445,6 @@ class WorkflowInstance(WorkflowRuntime):
 
     def external_workflow(self, workflow_id: str, run_id: str | None) -> External:
         return self._related().external(workflow_id, run_id)
-
-    def _new_id(self) -> str:
-        return str(uuid.UUID(int=self.random.getrandbits(128), version=4))
 
     def start_local(self, call: LocalCall) -> StartedLocalActivity:
         return self._local().start(call)
@@ -495,7 +484,8 @@ class WorkflowInstance(WorkflowRuntime):
 
 
 _READ_ONLY_HINT = "hint: it may read the workflow's state, not change it"
-_MESSAGES = ("signal_workflow", "do_update")
+# Jobs of several kinds that are taken in one phase.
+_TOGETHER = {"signal_workflow": "messages", "do_update": "messages", **dict.fromkeys(RELATION_JOBS, "relations")}
 _KNOWN_JOBS = {
     "cancel_workflow",
     "fire_timer",
@@ -503,5 +493,6 @@ _KNOWN_JOBS = {
     "notify_has_patch",
     "resolve_activity",
     "messages",
+    "relations",
     "update_random_seed",
-} | RELATION_JOBS
+}

@@ -8,12 +8,13 @@ from datetime import timedelta
 from typing import Any
 
 from . import _commands
-from ._backend import ForbiddenCallError, Operation, Scheduler
+from ._backend import Operation, Scheduler
 from ._failure import exception_from_failure
 from ._workflow_activities import MODES
+from ._workflow_resolution import check_activity, deliver
 from ._workflow_runtime import ActivityHandle, LocalCall
 from .converter import PayloadConverter
-from .exceptions import ActivityError, ApplicationError, CancelledError, DataConversionError, RetryState
+from .exceptions import ActivityError, ApplicationError, CancelledError, RetryState
 
 __all__ = ["LocalActivities", "StartedLocalActivity"]
 
@@ -72,25 +73,16 @@ class LocalActivities:
         :raises ForbiddenCallError: in a query.
         """
         kind = "step" if call.step is not None else "local activity"
-        if self.scheduler.read_only:
-            raise ForbiddenCallError(f"the {kind} {call.name!r} was called in a query\nhint: a query reads the state and changes nothing")
-        options = call.options
-        if options.start_to_close_timeout is None and options.schedule_to_close_timeout is None:
-            raise ValueError(
-                f"the local activity {call.name!r} has no start_to_close_timeout and no schedule_to_close_timeout\n"
-                "hint: give one of them, here or in @activity.defn(start_to_close_timeout=…)"
-            )
+        check_activity(self.scheduler, kind, call.name, call.options)
         payloads = self._converter.to_payloads(call.args) if call.step is None else ()
-        summary = None if options.summary is None else self._converter.to_payloads([options.summary])[0]
+        text = call.options.summary
+        summary = None if text is None else self._converter.to_payloads([text])[0]
         self._last_seq += 1
-        handle = StartedLocalActivity(self, self._last_seq, call)
+        seq = self._last_seq
+        handle = StartedLocalActivity(self, seq, call)
         handle.payloads, handle.summary = payloads, summary
-        self._pending[handle.seq] = self._pending_now(handle, handle.seq)
+        self._pending[seq], self._first_seq[seq] = handle, seq
         self._schedule(handle, None)
-        return handle
-
-    def _pending_now(self, handle: StartedLocalActivity, first: int) -> StartedLocalActivity:
-        self._first_seq[handle.seq] = first
         return handle
 
     def _schedule(self, handle: StartedLocalActivity, backoff: Any | None) -> None:
@@ -134,7 +126,7 @@ class LocalActivities:
         handle = self._pending[first]
         self._last_seq += 1
         handle.seq, handle.timer = self._last_seq, None
-        self._pending_now(handle, first)
+        self._first_seq[handle.seq] = first
         self._schedule(handle, backoff)
         return True
 
@@ -154,23 +146,13 @@ class LocalActivities:
         found = self._pending.pop(first, None)
         if found is None:
             raise LookupError(f"an outcome for the local activity number {seq} arrived, which the workflow did not ask for")
-        operation = found.operation
-        if status == "completed":
-            try:
-                operation.set_result(self._result(found, resolution.completed))
-            except DataConversionError as error:
-                operation.set_error(error)
-                raise
-        elif status == "failed":
-            operation.set_error(self._wrapped(found, resolution.failed.failure))
-        elif status == "cancelled":
-            operation.set_error(self._wrapped(found, resolution.cancelled.failure), cancelled=True)
-        else:
-            raise LookupError(f"the local activity number {seq} ended as {status!r}, which this release does not know")
+        what = f"the local activity {found.call.name!r} ({found.activity_id})"
+        decode_failure = functools.partial(self._wrapped, found)
+        deliver(found.operation, resolution, self._converter, found.call.result_type, what, decode_failure=decode_failure)
 
-    def _wrapped(self, handle: StartedLocalActivity, failure: Any) -> Exception:
+    def _wrapped(self, handle: StartedLocalActivity, failure: Any, converter: PayloadConverter) -> Exception:
         """An outcome of the worker's own is bare: it gets the activity's name round it, as one from the service has."""
-        cause = exception_from_failure(failure, self._converter)
+        cause = exception_from_failure(failure, converter)
         if isinstance(cause, ActivityError):
             return cause
         non_retryable = isinstance(cause, ApplicationError) and cause.non_retryable
@@ -181,12 +163,3 @@ class LocalActivities:
 
     def _activity_error(self, handle: StartedLocalActivity, text: str, state: RetryState | None) -> ActivityError:
         return ActivityError(text, activity_type=handle.call.name, activity_id=handle.activity_id, retry_state=state)
-
-    def _result(self, handle: StartedLocalActivity, success: Any) -> Any:
-        if not success.HasField("result"):
-            return None
-        try:
-            return self._converter.from_payloads([success.result], [handle.call.result_type])[0]
-        except DataConversionError as error:
-            where = f"the result of the local activity {handle.call.name!r} ({handle.activity_id})"
-            raise error.at(where) from error

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar, TypeVarTuple, overload
 
-from ._definitions import ActivityOptions, activity_definition, check_arguments
+from ._definitions import ActivityOptions, activity_call, activity_definition
 from ._workflow_runtime import ActivityCancellationType, ActivityHandle, LocalCall, current_runtime
 from .common import RetryPolicy
 
@@ -109,16 +109,8 @@ def start_local_activity(activity: Any, *args: Any, result_type: Any = None, **o
 
 def _call(activity: Any, args: Sequence[Any], result_type: Any, options: dict[str, Any]) -> LocalCall:
     threshold = options.pop("local_retry_threshold", None)
-    given = ActivityOptions(**options)
-    if isinstance(activity, str):
-        return LocalCall(activity, args, given, result_type, threshold)
-    definition = activity_definition(activity)
-    if definition is None:
-        what = getattr(activity, "__qualname__", repr(activity))
-        raise TypeError(f"{what} is no activity\nhint: decorate it with @activity.defn, pass its name, or call it with workflow.step")
-    check_arguments(definition, args)
-    result_type = result_type or definition.return_type
-    return LocalCall(definition.name, args, definition.options.merged(given), result_type, threshold)
+    name, merged, result_type = activity_call(activity, args, options, result_type)
+    return LocalCall(name, args, merged, result_type, threshold)
 
 
 @overload

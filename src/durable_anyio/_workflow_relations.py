@@ -6,6 +6,7 @@ Commands go out with a sequence number of their kind; activations bring the answ
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
+from random import Random
 from typing import Any, Literal
 
 from . import _commands
@@ -13,9 +14,10 @@ from ._backend import Operation, Scheduler, refuse_changes
 from ._definitions import signal_name
 from ._failure import exception_from_failure
 from ._workflow_children import ChildWorkflowCancellationType, ChildWorkflowHandle, ExternalWorkflowHandle
-from ._workflow_runtime import Info
+from ._workflow_resolution import deliver
+from ._workflow_runtime import Info, random_uuid
 from .converter import PayloadConverter
-from .exceptions import ChildWorkflowError, DataConversionError, WorkflowAlreadyStartedError
+from .exceptions import ChildWorkflowError, WorkflowAlreadyStartedError
 
 __all__ = ["RELATION_JOBS", "External", "Relations", "StartedChild"]
 
@@ -67,7 +69,10 @@ class StartedChild(ChildWorkflowHandle[Any, Any]):
             self._cancelled = True
             self._owner.emit(_commands.cancel_child_workflow(self.seq, self._reason))
 
-    def fail(self, error: BaseException, *, cancelled: bool = False) -> None:
+    def set_result(self, value: Any) -> None:
+        self.result.set_result(value)
+
+    def set_error(self, error: BaseException, *, cancelled: bool = False) -> None:
         self.started.set_error(error, cancelled=cancelled)
         self.result.set_error(error, cancelled=cancelled)
 
@@ -115,7 +120,7 @@ class Relations:
         return self._last[kind]
 
     def start_child(
-        self, name: str, args: Sequence[Any], options: Mapping[str, Any], result_type: Any | None, new_id: Callable[[], str]
+        self, name: str, args: Sequence[Any], options: Mapping[str, Any], result_type: Any | None, random: Random
     ) -> StartedChild:
         """Emits the command.
 
@@ -133,7 +138,7 @@ class Relations:
         cancellation = ChildWorkflowCancellationType(
             encoded.pop("cancellation_type", ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED)
         )
-        workflow_id = encoded.pop("id", None) or new_id()
+        workflow_id = encoded.pop("id", None) or str(random_uuid(random))
         seq = self._next("child")
         command = _commands.start_child_workflow(
             seq,
@@ -203,40 +208,18 @@ class Relations:
             return
         del self._children[job.seq]
         if status == "cancelled":
-            child.fail(exception_from_failure(job.cancelled.failure, self._converter), cancelled=True)
+            child.set_error(exception_from_failure(job.cancelled.failure, self._converter), cancelled=True)
         elif job.failed.cause == _ALREADY_EXISTS:
-            child.fail(WorkflowAlreadyStartedError(child.id, child.name))
+            child.set_error(WorkflowAlreadyStartedError(child.id, child.name))
         else:
             text = "the child workflow could not be started: its namespace was not found, or the service gave no reason"
-            child.fail(ChildWorkflowError(text, namespace=self._info.namespace, workflow_id=child.id, workflow_type=child.name))
+            child.set_error(ChildWorkflowError(text, namespace=self._info.namespace, workflow_id=child.id, workflow_type=child.name))
 
     def _resolve_end(self, job: Any) -> None:
         child = self._children.pop(job.seq, None)
         if child is None:
             raise LookupError(f"the end of child workflow number {job.seq} arrived, which the workflow did not start")
-        result = job.result
-        status = result.WhichOneof("status")
-        if status == "completed":
-            try:
-                child.result.set_result(self._result(child, result.completed))
-            except DataConversionError as error:
-                child.result.set_error(error)
-                raise
-        elif status == "failed":
-            child.fail(exception_from_failure(result.failed.failure, self._converter))
-        elif status == "cancelled":
-            child.fail(exception_from_failure(result.cancelled.failure, self._converter), cancelled=True)
-        else:
-            raise LookupError(f"child workflow number {job.seq} ended as {status!r}, which this release does not know")
-
-    def _result(self, child: StartedChild, success: Any) -> Any:
-        if not success.HasField("result"):
-            return None
-        try:
-            return self._converter.from_payloads([success.result], [child.result_type])[0]
-        except DataConversionError as error:
-            where = f"the result of the child workflow {child.name!r} ({child.id})"
-            raise error.at(where) from error
+        deliver(child, job.result, self._converter, child.result_type, f"the child workflow {child.name!r} ({child.id})")
 
     def _resolve_request(self, pending: dict[int, Operation[None]], job: Any, what: str) -> None:
         operation = pending.pop(job.seq, None)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import random
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextvars import ContextVar
@@ -15,7 +16,7 @@ from enum import IntEnum
 from typing import Any, Generic, TypeVar
 
 from ._backend import current_scheduler
-from ._definitions import ActivityOptions, HandlerDefinition
+from ._definitions import ActivityOptions
 from .common import RetryPolicy
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "WorkflowRuntime",
     "current_runtime",
     "find_runtime",
+    "random_uuid",
 ]
 
 R_co = TypeVar("R_co", covariant=True)
@@ -196,14 +198,10 @@ class WorkflowRuntime(ABC):
     def memo(self) -> Mapping[str, Any]: ...
 
     @abstractmethod
-    def start_activity(
-        self, name: str, handler: HandlerDefinition | None, args: Sequence[Any], options: ActivityOptions, result_type: Any | None
-    ) -> ActivityHandle[Any]: ...
+    def start_activity(self, name: str, args: Sequence[Any], options: ActivityOptions, result_type: Any | None) -> ActivityHandle[Any]: ...
 
     @abstractmethod
-    async def execute_activity(
-        self, name: str, handler: HandlerDefinition | None, args: Sequence[Any], options: ActivityOptions, result_type: Any | None
-    ) -> Any: ...
+    async def execute_activity(self, name: str, args: Sequence[Any], options: ActivityOptions, result_type: Any | None) -> Any: ...
 
     @property
     @abstractmethod
@@ -236,6 +234,11 @@ class WorkflowRuntime(ABC):
 
     @abstractmethod
     def check_continue_as_new(self, workflow: Any, args: Sequence[Any]) -> None: ...
+
+
+def random_uuid(generator: random.Random) -> uuid.UUID:
+    """The next random UUID of a run: the same again in a replay."""
+    return uuid.UUID(int=generator.getrandbits(128), version=4)
 
 
 def find_runtime() -> WorkflowRuntime | None:

@@ -51,7 +51,7 @@ class Activity(Generic[P, R]):
                 f"hint: {self.definition.handler.label}.fn(…) is the plain function"
             )
         values = _positional(self.definition.handler, args, kwargs) if kwargs else args
-        result = await runtime.execute_activity(self.name, self.definition.handler, values, self.definition.options, None)
+        result = await runtime.execute_activity(self.name, values, self.definition.options, self.definition.handler.return_type)
         return result  # type: ignore[no-any-return]
 
     def with_options(

@@ -19,12 +19,10 @@ from ._definitions import (
     SIGNAL,
     UPDATE,
     WORKFLOW,
-    ActivityOptions,
     HandlerDefinition,
     WorkflowDefinition,
-    activity_definition,
+    activity_call,
     caller_locals,
-    check_arguments,
 )
 from ._handlers import check_init, collect, init, query, signal, update
 from ._workflow_children import (
@@ -50,6 +48,7 @@ from ._workflow_runtime import (
     UpdateInfo,
     current_runtime,
     find_runtime,
+    random_uuid,
 )
 from .common import RetryPolicy
 
@@ -183,7 +182,7 @@ def time() -> float:
 
 def uuid4() -> uuid.UUID:
     """A random UUID that is the same again in a replay."""
-    return uuid.UUID(int=current_runtime().random.getrandbits(128), version=4)
+    return random_uuid(current_runtime().random)
 
 
 def random() -> _random.Random:
@@ -314,8 +313,8 @@ async def execute_activity(activity: Any, *args: Any, result_type: Any = None, *
     :raises ActivityError: the activity failed for good, timed out or was cancelled; its `cause` says why.
     :raises TypeError: number or types of the arguments are wrong.
     """
-    name, handler, merged = _activity(activity, args, options)
-    return await current_runtime().execute_activity(name, handler, args, merged, result_type)
+    name, merged, result_type = activity_call(activity, args, options, result_type)
+    return await current_runtime().execute_activity(name, args, merged, result_type)
 
 
 @overload
@@ -349,20 +348,8 @@ def start_activity(
 ) -> ActivityHandle[Any]: ...
 def start_activity(activity: Any, *args: Any, result_type: Any = None, **options: Any) -> ActivityHandle[Any]:  # type: ignore[misc]
     """Starts an activity without waiting for it. Await the handle for the result; options and errors as `execute_activity`."""
-    name, handler, merged = _activity(activity, args, options)
-    return current_runtime().start_activity(name, handler, args, merged, result_type)
-
-
-def _activity(activity: Any, args: Sequence[Any], options: Mapping[str, Any]) -> tuple[str, HandlerDefinition | None, ActivityOptions]:
-    given = ActivityOptions(**options)
-    if isinstance(activity, str):
-        return activity, None, given
-    definition = activity_definition(activity)
-    if definition is None:
-        what = getattr(activity, "__qualname__", repr(activity))
-        raise TypeError(f"{what} is no activity\nhint: decorate it with @activity.defn, or pass its name")
-    check_arguments(definition, args)
-    return definition.name, definition.handler, definition.options.merged(given)
+    name, merged, result_type = activity_call(activity, args, options, result_type)
+    return current_runtime().start_activity(name, args, merged, result_type)
 
 
 class unsafe:

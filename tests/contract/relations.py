@@ -327,7 +327,7 @@ async def cancel_when_running(handle: Handle) -> None:
 
 async def running(handle: Handle, name: str) -> Handle:
     """The handle of the parent's child `name`, once it has begun."""
-    child = handle._client.get_workflow_handle(f"{handle.id}/{name}")
+    child = handle.client.get_workflow_handle(f"{handle.id}/{name}")
     while True:
         events = (await handle.fetch_history()).events
         if any(event.HasField("child_workflow_execution_started_event_attributes") for event in events):
@@ -355,16 +355,16 @@ async def is_cancelled_with_child(handle: Handle) -> None:
         await handle.result()
     assert isinstance(caught.value.cause, CancelledError)
     with pytest.raises(WorkflowFailureError) as caught:
-        await handle._client.get_workflow_handle(f"{handle.id}/child").result()
+        await handle.client.get_workflow_handle(f"{handle.id}/child").result()
     assert isinstance(caught.value.cause, CancelledError)
 
 
 async def children_follow_their_policies(handle: Handle) -> None:
     await handle.result()
     with pytest.raises(WorkflowFailureError) as caught:
-        await handle._client.get_workflow_handle(f"{handle.id}/TERMINATE").result()
+        await handle.client.get_workflow_handle(f"{handle.id}/TERMINATE").result()
     assert isinstance(caught.value.cause, TerminatedError)
-    abandoned = handle._client.get_workflow_handle(f"{handle.id}/ABANDON")
+    abandoned = handle.client.get_workflow_handle(f"{handle.id}/ABANDON")
     assert (await abandoned.describe()).status is WorkflowExecutionStatus.RUNNING
     await abandoned.signal("add", "end")
     assert await abandoned.result() == ["end"]
@@ -373,5 +373,5 @@ async def children_follow_their_policies(handle: Handle) -> None:
 async def close_policies(handle: Handle) -> None:
     await children_follow_their_policies(handle)
     with pytest.raises(WorkflowFailureError) as caught:
-        await handle._client.get_workflow_handle(f"{handle.id}/REQUEST_CANCEL").result()
+        await handle.client.get_workflow_handle(f"{handle.id}/REQUEST_CANCEL").result()
     assert isinstance(caught.value.cause, CancelledError)
