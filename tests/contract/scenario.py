@@ -25,6 +25,8 @@ class Scenario:
     task_timeout: timedelta | None = None
     #: Starts the workflow in another way; gets the client, the task queue and the workflow's id.
     begin: Callable[[Client, str, str], Awaitable[Handle]] | None = None
+    #: The first version of the real server on which it comes out so.
+    since: tuple[int, ...] = ()
 
     async def play(self, client: Client, task_queue: str, workflow_id: str) -> Handle:
         if self.begin is not None:
@@ -37,6 +39,11 @@ class Scenario:
             await self.during(handle)
         await self.check(handle)
         return handle
+
+
+async def server_version(client: Client) -> tuple[int, ...]:
+    information = await client.service.call("GetSystemInfo", client.service.request("GetSystemInfo"))
+    return tuple(int(part) for part in information.server_version.split("-")[0].split("."))
 
 
 def gives(expected: object) -> Callable[[Handle], Awaitable[None]]:

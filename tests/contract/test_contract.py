@@ -11,7 +11,7 @@ import pytest
 from durable_anyio import Client, Replayer, Worker
 
 from .activities import ACTIVITIES
-from .scenario import Scenario
+from .scenario import Scenario, server_version
 from .scenarios import SCENARIOS
 from .workflows import WORKFLOWS
 
@@ -30,6 +30,8 @@ def scenario(request: pytest.FixtureRequest) -> Scenario:
 
 @pytest.mark.parametrize("cached", [1000, 0], ids=["cached", "uncached"])
 async def test_scenario(client: Client, place: str, unique: str, scenario: Scenario, cached: int) -> None:
+    if place == "real" and scenario.since and (version := await server_version(client)) < scenario.since:
+        pytest.skip(f"the server is {version}, this is there from {scenario.since}")
     queue = f"contract-{unique}"
     async with Worker(client, task_queue=queue, workflows=WORKFLOWS, activities=ACTIVITIES, max_cached_workflows=cached):
         handle = await scenario.play(client, queue, f"{scenario.name}-{unique}")
