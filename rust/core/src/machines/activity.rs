@@ -9,7 +9,7 @@
 //!
 //! Cancelling again, or what has ended, does nothing.
 
-use super::{Effect, refused, step};
+use super::{Effect, only_payload, refused, step};
 use crate::fault::Fault;
 use temporalio_protos::{
     coresdk::{
@@ -19,7 +19,7 @@ use temporalio_protos::{
     },
     temporal::api::{
         command::v1::{RequestCancelActivityTaskCommandAttributes, command::Attributes as CommandAttributes},
-        common::v1::{ActivityType, Payloads},
+        common::v1::ActivityType,
         enums::v1::RetryState,
         failure::v1::{ActivityFailureInfo, CanceledFailureInfo, Failure, failure::FailureInfo},
         history::v1::{ActivityTaskCanceledEventAttributes, HistoryEvent, history_event::Attributes},
@@ -200,9 +200,9 @@ impl Activity {
     fn status(&self, event: HistoryEvent) -> Result<Option<Status>, Fault> {
         let failed = |failure| Status::Failed(activity_result::Failure { failure: Some(failure), ..Default::default() });
         Ok(Some(match event.attributes {
-            Some(Attributes::ActivityTaskCompletedEventAttributes(attributes)) => {
-                Status::Completed(activity_result::Success { result: only_payload(event.event_id, attributes.result)? })
-            }
+            Some(Attributes::ActivityTaskCompletedEventAttributes(attributes)) => Status::Completed(activity_result::Success {
+                result: only_payload(event.event_id, "activity completed", attributes.result)?,
+            }),
             Some(Attributes::ActivityTaskFailedEventAttributes(attributes)) => failed(Failure {
                 message: "Activity task failed".to_owned(),
                 failure_info: Some(self.info(
@@ -264,16 +264,6 @@ impl Activity {
             result: Some(ActivityResolution { status: Some(status) }),
             is_local: false,
         })))
-    }
-}
-
-/// An activity gives one value; more would be lost on the way to the code.
-fn only_payload(event_id: i64, payloads: Option<Payloads>) -> Result<Option<temporalio_protos::temporal::api::common::v1::Payload>, Fault> {
-    let Some(payloads) = payloads else { return Ok(None) };
-    let count = payloads.payloads.len();
-    match payloads.payloads.into_iter().next() {
-        Some(payload) if count == 1 => Ok(Some(payload)),
-        _ => Err(Fault::Fatal(format!("event {event_id} (activity completed) has {count} result values, not one"))),
     }
 }
 

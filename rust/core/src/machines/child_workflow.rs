@@ -9,7 +9,7 @@
 //!
 //! Cancelling again, or what has ended, does nothing.
 
-use super::{Effect, refused, step};
+use super::{Effect, only_payload, refused, step};
 use crate::fault::Fault;
 use temporalio_protos::{
     coresdk::{
@@ -25,7 +25,7 @@ use temporalio_protos::{
     },
     temporal::api::{
         command::v1::RequestCancelExternalWorkflowExecutionCommandAttributes,
-        common::v1::{Payload, Payloads, WorkflowExecution, WorkflowType},
+        common::v1::{WorkflowExecution, WorkflowType},
         enums::v1::{RetryState, TimeoutType},
         failure::v1::{
             CanceledFailureInfo, ChildWorkflowExecutionFailureInfo, Failure, TerminatedFailureInfo, TimeoutFailureInfo,
@@ -206,7 +206,7 @@ impl ChildWorkflow {
                 }))
             }
             Some(Attributes::ChildWorkflowExecutionCompletedEventAttributes(attributes)) => {
-                let result = only_payload(event.event_id, attributes.result)?;
+                let result = only_payload(event.event_id, "child workflow completed", attributes.result)?;
                 self.resolve(Status::Completed(child_workflow::Success { result }))
             }
             Some(Attributes::ChildWorkflowExecutionFailedEventAttributes(attributes)) => {
@@ -276,16 +276,6 @@ impl ChildWorkflow {
 
 fn because(message: &str, info: FailureInfo) -> Failure {
     Failure { message: message.to_owned(), failure_info: Some(info), ..Default::default() }
-}
-
-/// A workflow gives one value; more would be lost on the way to the code.
-fn only_payload(event_id: i64, payloads: Option<Payloads>) -> Result<Option<Payload>, Fault> {
-    let Some(payloads) = payloads else { return Ok(None) };
-    let count = payloads.payloads.len();
-    match payloads.payloads.into_iter().next() {
-        Some(payload) if count == 1 => Ok(Some(payload)),
-        _ => Err(Fault::Fatal(format!("event {event_id} (child workflow completed) has {count} result values, not one"))),
-    }
 }
 
 #[cfg(test)]

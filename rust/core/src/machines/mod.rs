@@ -27,6 +27,7 @@ use temporalio_protos::{
     coresdk::workflow_activation::workflow_activation_job::Variant as Job,
     temporal::api::{
         command::v1::{RequestCancelExternalWorkflowExecutionCommandAttributes, command::Attributes as CommandAttributes},
+        common::v1::{Payload, Payloads},
         history::v1::HistoryEvent,
         protocol::v1::Message,
     },
@@ -116,6 +117,16 @@ pub(crate) fn refused(what: &str, state: &dyn std::fmt::Debug, event: &HistoryEv
         event.event_id,
         event.event_type().as_str_name()
     ))
+}
+
+/// An activity or a workflow gives one value; more would be lost on the way to the code.
+fn only_payload(event_id: i64, what: &str, payloads: Option<Payloads>) -> Result<Option<Payload>, Fault> {
+    let Some(payloads) = payloads else { return Ok(None) };
+    let count = payloads.payloads.len();
+    match payloads.payloads.into_iter().next() {
+        Some(payload) if count == 1 => Ok(Some(payload)),
+        _ => Err(Fault::Fatal(format!("event {event_id} ({what}) has {count} result values, not one"))),
+    }
 }
 
 #[cfg(test)]

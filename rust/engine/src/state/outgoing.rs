@@ -206,7 +206,7 @@ impl Run {
         self.started().parent_workflow_execution.as_ref() == Some(parent)
     }
 
-    fn ask_to_cancel(&mut self, now: Nanos, attributes: WorkflowExecutionCancelRequestedEventAttributes) {
+    pub fn ask_to_cancel(&mut self, now: Nanos, attributes: WorkflowExecutionCancelRequestedEventAttributes) {
         if self.is_open() && !self.record.cancel_requested {
             self.record.cancel_requested = true;
             self.add_outside(now, Attributes::WorkflowExecutionCancelRequestedEventAttributes(attributes));

@@ -453,18 +453,10 @@ impl World {
         let Some(run) = self.run_mut(key) else { return Err(not_found("the run has gone")) };
         check_chain(run, &request.first_execution_run_id)?;
         // A workflow that has ended needs no cancellation: that is no error.
-        if run.is_open() && !run.record.cancel_requested {
-            run.record.cancel_requested = true;
-            run.add_outside(
-                env.now,
-                Attributes::WorkflowExecutionCancelRequestedEventAttributes(WorkflowExecutionCancelRequestedEventAttributes {
-                    cause: request.reason,
-                    identity: request.identity,
-                    ..Default::default()
-                }),
-            );
-            run.schedule_task(env.now);
-        }
+        run.ask_to_cancel(
+            env.now,
+            WorkflowExecutionCancelRequestedEventAttributes { cause: request.reason, identity: request.identity, ..Default::default() },
+        );
         Ok(Some(api::RequestCancelWorkflowExecutionResponse::default().into()))
     }
 
