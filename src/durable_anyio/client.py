@@ -30,6 +30,7 @@ from ._debug_mode import DEBUG_TASK_TIMEOUT, debug_mode_of_environment
 from ._forbidden_option import ForbiddenCalls
 from ._handle import WorkflowHandle
 from ._history import WorkflowHistory
+from ._schedule_handle import create_schedule
 from ._service import Service, error_detail
 from ._update import WithStartWorkflowOperation, WorkflowUpdateHandle, start_update_with_start
 from ._visibility import PendingActivity, PendingWorkflowTask, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionIterator
@@ -42,6 +43,35 @@ from .common import (
     WorkflowUpdateStage,
 )
 from .exceptions import RPCError, RPCStatusCode, WorkflowAlreadyStartedError
+from .schedules import (
+    Schedule,
+    ScheduleAction,
+    ScheduleActionExecution,
+    ScheduleActionExecutionStartWorkflow,
+    ScheduleActionResult,
+    ScheduleActionStartWorkflow,
+    ScheduleAlreadyRunningError,
+    ScheduleAsyncIterator,
+    ScheduleBackfill,
+    ScheduleCalendarSpec,
+    ScheduleDescription,
+    ScheduleHandle,
+    ScheduleInfo,
+    ScheduleIntervalSpec,
+    ScheduleListAction,
+    ScheduleListActionStartWorkflow,
+    ScheduleListDescription,
+    ScheduleListInfo,
+    ScheduleListSchedule,
+    ScheduleListState,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleRange,
+    ScheduleSpec,
+    ScheduleState,
+    ScheduleUpdate,
+    ScheduleUpdateInput,
+)
 
 if TYPE_CHECKING:
     from .worker import Worker
@@ -54,6 +84,33 @@ __all__ = [
     "PendingWorkflowTask",
     "QueryRejectCondition",
     "RetryConfig",
+    "Schedule",
+    "ScheduleAction",
+    "ScheduleActionExecution",
+    "ScheduleActionExecutionStartWorkflow",
+    "ScheduleActionResult",
+    "ScheduleActionStartWorkflow",
+    "ScheduleAlreadyRunningError",
+    "ScheduleAsyncIterator",
+    "ScheduleBackfill",
+    "ScheduleCalendarSpec",
+    "ScheduleDescription",
+    "ScheduleHandle",
+    "ScheduleInfo",
+    "ScheduleIntervalSpec",
+    "ScheduleListAction",
+    "ScheduleListActionStartWorkflow",
+    "ScheduleListDescription",
+    "ScheduleListInfo",
+    "ScheduleListSchedule",
+    "ScheduleListState",
+    "ScheduleOverlapPolicy",
+    "SchedulePolicy",
+    "ScheduleRange",
+    "ScheduleSpec",
+    "ScheduleState",
+    "ScheduleUpdate",
+    "ScheduleUpdateInput",
     "Service",
     "StartOptions",
     "TLSConfig",
@@ -372,6 +429,40 @@ class Client:
         """How many runs `query` finds."""
         request = self._service.request("CountWorkflowExecutions", namespace=self._namespace, query=query)
         return int((await self._service.call("CountWorkflowExecutions", request)).count)
+
+    async def create_schedule(
+        self,
+        id: str,
+        schedule: Schedule,
+        *,
+        trigger_immediately: bool = False,
+        backfill: Sequence[ScheduleBackfill] = (),
+        memo: Mapping[str, Any] | None = None,
+    ) -> ScheduleHandle:
+        """Creates a schedule and returns its handle when it is stored; see `durable_anyio.schedules`.
+
+        :param trigger_immediately: take the action once at the start.
+        :param backfill: times to make up for at the start.
+        :param memo: values that lists and descriptions of the schedule show; the action has a memo of its own for its workflows.
+        :raises ValueError, TypeError: for a schedule that the service would refuse.
+        :raises ScheduleAlreadyRunningError: if the id is taken.
+        :raises RPCError: INVALID_ARGUMENT if the spec cannot be understood; the message says what is wrong.
+        """
+        handle = await create_schedule(
+            self, _checked_name("schedule id", id), schedule, trigger_immediately=trigger_immediately, backfill=backfill, memo=memo
+        )
+        return handle
+
+    def get_schedule_handle(self, id: str) -> ScheduleHandle:
+        """A handle of a schedule that exists; nothing is asked."""
+        return ScheduleHandle(self, id)
+
+    def list_schedules(self, query: str = "", *, page_size: int = 1000) -> ScheduleAsyncIterator:
+        """The schedules that `query` finds, for `async for`, the newest first.
+
+        :raises RPCError: while iterating, INVALID_ARGUMENT for a query that cannot be understood.
+        """
+        return ScheduleAsyncIterator(self, query, page_size)
 
     @overload
     async def execute_update_with_start_workflow(

@@ -26,6 +26,7 @@ __all__ = [
     "RPCError",
     "RPCStatusCode",
     "RetryState",
+    "ScheduleAlreadyRunningError",
     "ServerError",
     "TerminatedError",
     "TimeoutError",
@@ -102,6 +103,17 @@ class WorkflowAlreadyStartedError(DurableError):
 
     def __reduce__(self) -> Any:
         return type(self), (self.workflow_id, self.workflow_type, self.run_id)
+
+
+class ScheduleAlreadyRunningError(DurableError):
+    """A schedule with this id exists already."""
+
+    def __init__(self, schedule_id: str) -> None:
+        super().__init__(f"schedule {schedule_id!r} exists already; hint: use another id, or get_schedule_handle(id) and update it")
+        self.schedule_id = schedule_id
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.schedule_id,)
 
 
 class DataConversionError(DurableError):

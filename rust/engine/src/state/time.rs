@@ -20,6 +20,16 @@ pub fn length(duration: &Option<Duration>) -> Nanos {
     duration.seconds.saturating_mul(SECOND).saturating_add(i64::from(duration.nanos)).max(0)
 }
 
+/// The moment of a message, with its sign.
+pub fn nanos(at: &Timestamp) -> Nanos {
+    at.seconds.saturating_mul(SECOND).saturating_add(i64::from(at.nanos))
+}
+
+/// A length with its sign; unset is 0.
+pub fn nanos_of(duration: &Option<Duration>) -> Nanos {
+    duration.as_ref().map_or(0, |value| value.seconds.saturating_mul(SECOND).saturating_add(i64::from(value.nanos)))
+}
+
 pub fn is_negative(duration: &Option<Duration>) -> bool {
     duration.as_ref().is_some_and(|value| value.seconds < 0 || value.nanos < 0)
 }

@@ -1,0 +1,3 @@
+#![allow(deprecated)]
+
+mod spec;
