@@ -12,7 +12,7 @@
 //!
 //! `expected` and `actual` are commands, or "no command"; `command` counts the commands of the run from 1, answers to queries left out.
 
-use crate::fault::Fault;
+use crate::{fault::Fault, machines::patch_of};
 use temporalio_protos::temporal::api::{
     enums::v1::CommandType,
     history::v1::{HistoryEvent, history_event::Attributes},
@@ -82,7 +82,10 @@ pub(crate) fn recorded_command(kind: CommandType, event: &HistoryEvent) -> Strin
         }
         Some(Attributes::TimerStartedEventAttributes(attributes)) => format!("timer {}", attributes.timer_id),
         Some(Attributes::TimerCanceledEventAttributes(attributes)) => format!("timer {}", attributes.timer_id),
-        Some(Attributes::MarkerRecordedEventAttributes(attributes)) => format!("marker '{}'", attributes.marker_name),
+        Some(Attributes::MarkerRecordedEventAttributes(attributes)) => match patch_of(event) {
+            Some((id, _)) => format!("patch '{id}'"),
+            None => format!("marker '{}'", attributes.marker_name),
+        },
         Some(Attributes::StartChildWorkflowExecutionInitiatedEventAttributes(attributes)) => {
             let workflow_type = attributes.workflow_type.as_ref().map_or("", |kind| kind.name.as_str());
             format!("child workflow '{}' of type '{workflow_type}'", attributes.workflow_id)

@@ -14,6 +14,8 @@ pub(crate) const SDK_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Ids and types of activities are compared with the history.
 pub(crate) const CHECK_IDS_AND_TYPES: u32 = 1;
+/// Each patch goes into the search attribute that lists them. Recorded when it is first used, as it says nothing of other runs.
+pub(crate) const UPSERT_ON_PATCH: u32 = 2;
 /// The command that ends the workflow goes last; commands that the code gave after it are kept in front of it.
 /// Without the flag they were dropped.
 pub(crate) const ENDING_LAST: u32 = 3;
@@ -23,6 +25,7 @@ const CORE_FLAGS: [u32; 2] = [CHECK_IDS_AND_TYPES, ENDING_LAST];
 #[derive(Debug, Default)]
 pub(crate) struct Flags {
     core: BTreeSet<u32>,
+    core_new: BTreeSet<u32>,
     lang: BTreeSet<u32>,
     lang_new: BTreeSet<u32>,
     last_name: String,
@@ -51,6 +54,14 @@ impl Flags {
         self.core.contains(&flag)
     }
 
+    /// Whether a behaviour is to be used: always when live, and then it is recorded; in replay as it was.
+    pub(crate) fn use_core(&mut self, flag: u32, is_live: bool) -> bool {
+        if is_live {
+            self.core_new.insert(flag);
+        }
+        is_live || self.core_was_used(flag)
+    }
+
     pub(crate) fn lang(&self) -> Vec<u32> {
         self.lang.iter().copied().collect()
     }
@@ -61,7 +72,8 @@ impl Flags {
 
     /// What the completion of a live task records: only what the history does not say yet.
     pub(crate) fn take_metadata(&mut self) -> WorkflowTaskCompletedMetadata {
-        let core_used_flags = CORE_FLAGS.into_iter().filter(|flag| self.core.insert(*flag)).collect();
+        self.core_new.extend(CORE_FLAGS);
+        let core_used_flags = std::mem::take(&mut self.core_new).into_iter().filter(|flag| self.core.insert(*flag)).collect();
         let mut lang_used_flags = Vec::new();
         for flag in std::mem::take(&mut self.lang_new) {
             if self.lang.insert(flag) {

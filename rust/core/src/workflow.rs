@@ -6,7 +6,9 @@
 //! code that does something else than it did is found out.
 
 mod local;
+mod patches;
 mod updates;
+mod upserts;
 
 use crate::{
     difference::{Difference, command_text, recorded_command},
@@ -16,6 +18,7 @@ use crate::{
     machines::{Activity, ChildWorkflow, Effect, Ending, External, Machine, Timer, WorkflowTask},
 };
 use local::LocalWork;
+use patches::Patches;
 use prost_wkt_types::{Duration, Timestamp};
 use siphasher::sip::SipHasher13;
 use std::{
@@ -127,6 +130,7 @@ pub(crate) struct Workflow {
     jobs: Vec<Job>,
     local: LocalWork,
     updates: Updates,
+    patches: Patches,
     inherited: Inherited,
 }
 
@@ -175,10 +179,11 @@ impl Workflow {
     /// The next activation. Without jobs it is the frame of a query.
     pub(crate) fn take_activation(&mut self) -> WorkflowActivation {
         let mut jobs = std::mem::take(&mut self.jobs);
-        jobs.sort_by_key(job_rank);
         if !jobs.is_empty() {
             self.local.count_activation();
+            jobs.extend(self.take_patch_notices());
         }
+        jobs.sort_by_key(job_rank);
         WorkflowActivation {
             run_id: self.run_id.clone(),
             timestamp: self.time,
@@ -287,6 +292,7 @@ impl Workflow {
 
     /// What the code must know in this stretch although the history tells of it in the next one: the events of its commands.
     fn look_ahead(&mut self) -> Result<(), Fault> {
+        self.look_ahead_to_patches();
         self.look_ahead_to_markers()?;
         self.look_ahead_to_updates()
     }
@@ -374,6 +380,9 @@ impl Workflow {
     /// An event that a command of the code made: the next command in the queue must be that one.
     fn apply_command_event(&mut self, event: HistoryEvent, is_last: bool) -> Result<(), Fault> {
         if self.apply_foreseen_marker(&event, self.checks_ids(is_last))? {
+            return Ok(());
+        }
+        if self.passes_over(&event)? {
             return Ok(());
         }
         let event_id = event.event_id;
@@ -589,6 +598,9 @@ impl Workflow {
                 self.cancel(Subject::Child(command.child_workflow_seq), annotations, command.reason)?;
             }
             Some(LangCommand::CancelSignalWorkflow(command)) => self.cancel(Subject::Signal(command.seq), annotations, String::new())?,
+            Some(LangCommand::SetPatchMarker(command)) => self.set_patch(command, annotations)?,
+            Some(LangCommand::UpsertWorkflowSearchAttributes(command)) => self.upsert_attributes(command, annotations),
+            Some(LangCommand::ModifyWorkflowProperties(command)) => self.modify_properties(command, annotations),
             Some(LangCommand::UpdateResponse(response)) => self.handle_update_response(response, annotations)?,
             Some(LangCommand::CompleteWorkflowExecution(command)) => {
                 self.finish(Ending::completed(), command.into(), annotations);
@@ -729,6 +741,8 @@ fn command_of_event(event: EventType) -> Option<CommandType> {
         EventType::ActivityTaskScheduled => CommandType::ScheduleActivityTask,
         EventType::ActivityTaskCancelRequested => CommandType::RequestCancelActivityTask,
         EventType::MarkerRecorded => CommandType::RecordMarker,
+        EventType::UpsertWorkflowSearchAttributes => CommandType::UpsertWorkflowSearchAttributes,
+        EventType::WorkflowPropertiesModified => CommandType::ModifyWorkflowProperties,
         EventType::StartChildWorkflowExecutionInitiated => CommandType::StartChildWorkflowExecution,
         EventType::SignalExternalWorkflowExecutionInitiated => CommandType::SignalExternalWorkflowExecution,
         EventType::RequestCancelExternalWorkflowExecutionInitiated => CommandType::RequestCancelExternalWorkflowExecution,

@@ -8,7 +8,8 @@ use temporalio_protos::{
     coresdk::{
         workflow_activation::workflow_activation_job::Variant as Job,
         workflow_commands::{
-            CancelTimer, ContinueAsNewWorkflowExecution, RequestCancelActivity, SetPatchMarker, workflow_command::Variant as LangCommand,
+            CancelTimer, ContinueAsNewWorkflowExecution, RequestCancelActivity, ScheduleNexusOperation,
+            workflow_command::Variant as LangCommand,
         },
         workflow_completion::{Failure, WorkflowActivationCompletion, workflow_activation_completion::Status},
     },
@@ -222,10 +223,10 @@ fn what_is_not_supported_fails_the_task() {
     let mut run = run();
     run.handle_task(service.task(0));
     next_activation(&mut run);
-    run.handle_completion(completion(vec![LangCommand::SetPatchMarker(SetPatchMarker::default())]));
+    run.handle_completion(completion(vec![LangCommand::ScheduleNexusOperation(ScheduleNexusOperation::default())]));
     let Some(Output::Fail(request)) = run.poll() else { panic!("the task must fail") };
     assert_eq!(request.cause(), WorkflowTaskFailedCause::WorkflowWorkerUnhandledFailure);
-    assert!(expect_eviction(&mut run).contains("SetPatchMarker"));
+    assert!(expect_eviction(&mut run).contains("ScheduleNexusOperation"));
 }
 
 #[test]

@@ -8,8 +8,10 @@ mod child_workflow;
 mod ending;
 mod external;
 mod local_activity;
+mod patch;
 mod timer;
 mod update;
+mod upsert;
 mod workflow_task;
 
 pub(crate) use activity::Activity;
@@ -17,8 +19,10 @@ pub(crate) use child_workflow::ChildWorkflow;
 pub(crate) use ending::Ending;
 pub(crate) use external::External;
 pub(crate) use local_activity::{CancelAction, Finding, LocalActivity, cancelled};
+pub(crate) use patch::{Patch, patch_of};
 pub(crate) use timer::Timer;
 pub(crate) use update::{Incoming, Update};
+pub(crate) use upsert::Upsert;
 pub(crate) use workflow_task::WorkflowTask;
 
 use crate::fault::Fault;
@@ -63,6 +67,8 @@ pub(crate) enum Machine {
     Ending(Ending),
     WorkflowTask(WorkflowTask),
     Update(Box<Update>),
+    Patch(Patch),
+    Upsert(Upsert),
 }
 
 impl Machine {
@@ -76,6 +82,8 @@ impl Machine {
             Machine::Ending(ending) => ending.handle_event(&event),
             Machine::WorkflowTask(task) => task.handle_event(event),
             Machine::Update(update) => update.handle_event(&event),
+            Machine::Patch(patch) => patch.handle_event(&event),
+            Machine::Upsert(upsert) => upsert.handle_event(&event),
         }
     }
 
@@ -101,6 +109,8 @@ impl Machine {
             Machine::Ending(_) => "end of the workflow".to_owned(),
             Machine::WorkflowTask(_) => "workflow task".to_owned(),
             Machine::Update(update) => update.describe(),
+            Machine::Patch(patch) => patch.describe(),
+            Machine::Upsert(upsert) => upsert.describe(),
         }
     }
 }

@@ -20,9 +20,10 @@ use temporalio_protos::{
             ActivityTaskCancelRequestedEventAttributes, ActivityTaskCanceledEventAttributes, ActivityTaskCompletedEventAttributes,
             ActivityTaskFailedEventAttributes, ActivityTaskScheduledEventAttributes, ActivityTaskStartedEventAttributes, History,
             HistoryEvent, MarkerRecordedEventAttributes, TimerCanceledEventAttributes, TimerFiredEventAttributes,
-            TimerStartedEventAttributes, WorkflowExecutionCancelRequestedEventAttributes, WorkflowExecutionCanceledEventAttributes,
-            WorkflowExecutionCompletedEventAttributes, WorkflowExecutionContinuedAsNewEventAttributes,
-            WorkflowExecutionFailedEventAttributes, WorkflowExecutionSignaledEventAttributes, WorkflowExecutionStartedEventAttributes,
+            TimerStartedEventAttributes, UpsertWorkflowSearchAttributesEventAttributes, WorkflowExecutionCancelRequestedEventAttributes,
+            WorkflowExecutionCanceledEventAttributes, WorkflowExecutionCompletedEventAttributes,
+            WorkflowExecutionContinuedAsNewEventAttributes, WorkflowExecutionFailedEventAttributes,
+            WorkflowExecutionSignaledEventAttributes, WorkflowExecutionStartedEventAttributes, WorkflowPropertiesModifiedEventAttributes,
             WorkflowTaskCompletedEventAttributes, WorkflowTaskFailedEventAttributes, WorkflowTaskScheduledEventAttributes,
             WorkflowTaskStartedEventAttributes, history_event::Attributes,
         },
@@ -146,6 +147,20 @@ impl Service {
                     marker_name: a.marker_name,
                     details: a.details,
                     failure: a.failure,
+                    ..Default::default()
+                }),
+            ),
+            CommandAttributes::UpsertWorkflowSearchAttributesCommandAttributes(a) => self.add(
+                EventType::UpsertWorkflowSearchAttributes,
+                Attributes::UpsertWorkflowSearchAttributesEventAttributes(UpsertWorkflowSearchAttributesEventAttributes {
+                    search_attributes: a.search_attributes,
+                    ..Default::default()
+                }),
+            ),
+            CommandAttributes::ModifyWorkflowPropertiesCommandAttributes(a) => self.add(
+                EventType::WorkflowPropertiesModified,
+                Attributes::WorkflowPropertiesModifiedEventAttributes(WorkflowPropertiesModifiedEventAttributes {
+                    upserted_memo: a.upserted_memo,
                     ..Default::default()
                 }),
             ),
