@@ -18,7 +18,7 @@ from ._commands import STEP_HEADER
 from ._definitions import ActivityDefinition, check_arguments
 from ._failure import failure_from_exception
 from .activity import Info, current_context
-from .common import RetryPolicy
+from .common import Priority, RetryPolicy
 from .converter import PayloadConverter
 from .exceptions import ApplicationError, CancelledError, DataConversionError
 
@@ -204,6 +204,7 @@ def _info(token: bytes, start: Any, task_queue: str, converter: PayloadConverter
         heartbeat_details=converter.from_payloads(start.heartbeat_details, [None] * len(start.heartbeat_details)),
         heartbeat_timeout=_duration(start, "heartbeat_timeout"),
         is_local=start.is_local,
+        priority=Priority.from_proto(start.priority) if start.HasField("priority") else Priority.default,
         retry_policy=RetryPolicy.from_proto(start.retry_policy) if start.HasField("retry_policy") else None,
         schedule_to_close_timeout=_duration(start, "schedule_to_close_timeout"),
         scheduled_time=_time(start.scheduled_time),

@@ -10,7 +10,7 @@ from typing import Any
 from ._bridge.proto import message
 from ._definitions import ActivityOptions
 from ._workflow_runtime import LocalCall
-from .common import RetryPolicy
+from .common import Priority, RetryPolicy
 
 __all__ = [
     "cancel_child_workflow",
@@ -62,13 +62,15 @@ def _set_activity_options(command: Any, activity: Any, options: ActivityOptions,
         command.user_metadata.summary.CopyFrom(summary)
 
 
-def start_timer(seq: int, seconds: float) -> Any:
+def start_timer(seq: int, seconds: float, summary: Any | None = None) -> Any:
     """`seconds` rounded up to a millisecond: a timer that fires early would find its deadline not yet reached."""
     command = _Command()
     timer = command.start_timer
     timer.seq = seq
     milliseconds = max(1, math.ceil(round(seconds * 1000, 6)))
     timer.start_to_fire_timeout.FromMilliseconds(milliseconds)
+    if summary is not None:
+        command.user_metadata.summary.CopyFrom(summary)
     return command
 
 
@@ -89,6 +91,8 @@ def schedule_activity(
     activity.task_queue = options.task_queue or task_queue
     activity.arguments.extend(payloads)
     _set_duration(activity, "heartbeat_timeout", options.heartbeat_timeout)
+    if options.priority is not None and options.priority != Priority.default:
+        activity.priority.CopyFrom(options.priority.to_proto())
     _set_activity_options(command, activity, options, summary)
     return command
 
@@ -153,6 +157,7 @@ def continue_as_new(
     task_timeout: timedelta | None,
     retry_policy: Any | None,
     memo: Mapping[str, Any],
+    backoff_start_interval: timedelta | None = None,
 ) -> Any:
     command = _Command()
     following = command.continue_as_new_workflow_execution
@@ -161,6 +166,7 @@ def continue_as_new(
     following.arguments.extend(payloads)
     _set_duration(following, "workflow_run_timeout", run_timeout)
     _set_duration(following, "workflow_task_timeout", task_timeout)
+    _set_duration(following, "backoff_start_interval", backoff_start_interval)
     if retry_policy is not None:
         following.retry_policy.CopyFrom(retry_policy)
     for key, payload in memo.items():
@@ -187,6 +193,7 @@ def start_child_workflow(
     memo: Mapping[str, Any] | None = None,
     static_summary: Any | None = None,
     static_details: Any | None = None,
+    priority: Priority | None = None,
 ) -> Any:
     command = _Command()
     child = command.start_child_workflow_execution
@@ -207,6 +214,8 @@ def start_child_workflow(
         child.retry_policy.CopyFrom(retry_policy.to_proto())
     for key, payload in (memo or {}).items():
         child.memo[key].CopyFrom(payload)
+    if priority is not None and priority != Priority.default:
+        child.priority.CopyFrom(priority.to_proto())
     if static_summary is not None:
         command.user_metadata.summary.CopyFrom(static_summary)
     if static_details is not None:

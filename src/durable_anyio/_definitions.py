@@ -15,7 +15,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
-from .common import RetryPolicy
+from .common import Priority, RetryPolicy
 
 __all__ = [
     "ActivityDefinition",
@@ -168,6 +168,7 @@ class ActivityOptions:
     retry_policy: RetryPolicy | None = None
     cancellation_type: Any = None
     summary: str | None = None
+    priority: Priority | None = None
 
     def merged(self, other: ActivityOptions) -> ActivityOptions:
         """These options, overridden by those that `other` sets."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple, overload
 from uuid import uuid4
@@ -14,9 +14,10 @@ from . import _definitions, _update, _visibility
 from ._bridge import proto
 from ._failure import exception_from_failure
 from ._history import WorkflowHistory
+from ._reset import ResetType, reset
 from ._service import error_detail
 from ._update import WorkflowUpdateHandle
-from .common import QueryRejectCondition, WorkflowExecutionStatus, WorkflowUpdateStage
+from .common import QueryRejectCondition, ResetReapplyExcludeType, WorkflowExecutionStatus, WorkflowUpdateStage
 from .exceptions import (
     CancelledError,
     RPCError,
@@ -396,6 +397,40 @@ class WorkflowHandle(Generic[SelfT, ResultT]):
         run_id = workflow_run_id or self._run_id
         return WorkflowUpdateHandle(self._client, id, workflow_id=self._id, workflow_run_id=run_id, result_type=result_type)
 
+    async def reset(
+        self,
+        *,
+        event_id: int | None = None,
+        type: ResetType = ResetType.LAST_WORKFLOW_TASK,
+        reason: str = "",
+        reapply_exclude_types: Sequence[ResetReapplyExcludeType] = (),
+    ) -> WorkflowHandle[SelfT, ResultT]:
+        """Ends the workflow's current run, if it has not ended, and begins one that shares the history up to a workflow task.
+
+        Returns the handle of the new run. Signals and updates that came after that task come again. Activities that had ended before it
+        do not run again, those that were running then do. Waiting for the old run's result tells that it was terminated.
+
+        :param event_id: an event after a workflow task was scheduled and not after the one that ended it; the new run's history is what
+            comes before.
+        :param type: without an `event_id`: the first workflow task or the last one that has ended.
+        :param reapply_exclude_types: what is not to come again.
+        :raises ValueError: the history has no workflow task that has ended.
+        :raises RPCError: INVALID_ARGUMENT if the event is not one to reset to.
+        """
+        return await reset(self, event_id, type, reason, reapply_exclude_types)
+
+    async def delete(self) -> None:
+        """Removes the run and its history for good; one that has not ended is terminated first.
+
+        An embedded engine has done it when this returns, a service does it some time later.
+
+        :raises RPCError: NOT_FOUND if there is no such run.
+        """
+        request = self._client.service.request(
+            "DeleteWorkflowExecution", namespace=self._client.namespace, workflow_execution=self._execution()
+        )
+        await self._client.service.call("DeleteWorkflowExecution", request)
+
     async def describe(self) -> WorkflowExecutionDescription:
         """The workflow's status, what it waits for, and its `problems`: why it does not proceed."""
         return await _visibility.describe(self._client, self._id, self._run_id)
@@ -404,6 +439,12 @@ class WorkflowHandle(Generic[SelfT, ResultT]):
         """The events so far of the run (without a run id: of the current one)."""
         events = await _visibility.fetch_events(self._client, self._id, self._run_id or None)
         return WorkflowHistory(self._id, events)
+
+    def of_run(self, run_id: str) -> WorkflowHandle[SelfT, ResultT]:
+        """A handle of another run of this workflow."""
+        return WorkflowHandle(
+            self._client, self._id, run_id=run_id, result_run_id=run_id, result_type=self._result_type, task_queue=self._task_queue
+        )
 
     def _execution(self) -> dict[str, str]:
         return {"workflow_id": self._id, "run_id": self._run_id or ""}

@@ -80,6 +80,10 @@ class WorkflowExecutionDescription(WorkflowExecution):
     pending_activities: tuple[PendingActivity, ...]
     pending_workflow_task: PendingWorkflowTask | None
     problems: tuple[str, ...]
+    static_summary: str | None = None
+    """What the start said about this workflow, in one line."""
+    static_details: str | None = None
+    """What the start said about this workflow, at length."""
 
 
 class WorkflowExecutionIterator(AsyncIterator[WorkflowExecution]):
@@ -126,7 +130,19 @@ async def describe(client: Client, workflow_id: str, run_id: str | None) -> Work
             last_failure=failure,
         )
     problems = await _problems(client, fields["task_queue"], task, activities, response.pending_activities)
-    return WorkflowExecutionDescription(**fields, pending_activities=activities, pending_workflow_task=task, problems=problems)
+    metadata = response.execution_config.user_metadata
+    texts = [
+        client.data_converter.from_payloads([getattr(metadata, field)], [str])[0] if metadata.HasField(field) else None
+        for field in ("summary", "details")
+    ]
+    return WorkflowExecutionDescription(
+        **fields,
+        pending_activities=activities,
+        pending_workflow_task=task,
+        problems=problems,
+        static_summary=texts[0],
+        static_details=texts[1],
+    )
 
 
 async def poller_count(client: Client, task_queue: str, kind: int = _WORKFLOW_QUEUE) -> int | None:

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypedDict, TypeVar, TypeVarTuple, Unpack, overl
 
 from ._definitions import check_arguments, workflow_definition
 from ._workflow_runtime import current_runtime
-from .common import RetryPolicy, WorkflowIDReusePolicy
+from .common import Priority, RetryPolicy, WorkflowIDReusePolicy
 
 __all__ = [
     "ChildWorkflowCancellationType",
@@ -74,6 +74,8 @@ class ChildWorkflowOptions(TypedDict, total=False):
     """One line for the web interface."""
     static_details: str
     """More text for the web interface, in Markdown."""
+    priority: Priority
+    """Which of the tasks that wait go first; what is not set is as in this workflow."""
 
 
 class _SignalTarget(ABC, Generic[SelfT]):

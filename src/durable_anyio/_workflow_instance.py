@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+import anyio
+
 from . import _commands
 from ._backend import (
     CallGuard,
@@ -42,7 +44,7 @@ from ._failure import failure_from_exception
 from ._handlers import make_handler
 from ._workflow_activities import Activities, StartedActivity
 from ._workflow_held import holds
-from ._workflow_info import info_from_activation
+from ._workflow_info import LastRun, info_from_activation
 from ._workflow_local_activities import LocalActivities, StartedLocalActivity
 from ._workflow_messages import Messages
 from ._workflow_origins import Origins, difference
@@ -82,9 +84,10 @@ class WorkflowInstance(WorkflowRuntime):
     """One run of a workflow. Slots, because idle runs are kept by the thousand; what few runs need is made when it is asked for."""
 
     __slots__ = (
-        "__weakref__", "_activities", "_cancel_requested", "_commands", "_conditions", "_ended", "_ended_by", "_evicted", "_given",
-        "_last_condition", "_last_timer", "_locals", "_main", "_memo", "_origin_ns", "_queries", "_random",
-        "_relations", "_run_id", "_seed", "_suspend", "closed", "continue_as_new_suggested", "converter",
+        "__weakref__", "_activities", "_cancel_reason", "_cancel_requested", "_commands", "_conditions",
+        "_ended", "_ended_by", "_evicted", "_given",
+        "_last_condition", "_last_run", "_last_timer", "_locals", "_main", "_memo", "_origin_ns", "_queries", "_random",
+        "_relations", "_run_id", "_seed", "_suspend", "closed", "continue_as_new_suggested", "converter", "current_details",
         "definition", "failure", "history_length", "history_size_bytes", "info", "is_replaying", "messages", "object", "origins",
         "scheduler",
     )  # fmt: skip
@@ -109,6 +112,8 @@ class WorkflowInstance(WorkflowRuntime):
         self.history_size_bytes = 0
         self.continue_as_new_suggested = False
         self.object: Any = None
+        self.current_details = ""
+        self._last_run = LastRun.before(start)
         self.scheduler = Scheduler(self)
         self.scheduler.extra = self
         self.scheduler.guard = None if guard is None else guard.for_run_of(definition.cls)
@@ -133,6 +138,7 @@ class WorkflowInstance(WorkflowRuntime):
         self._suspend: BaseException | None = None
         self._ended_by: BaseException | None = None
         self._cancel_requested = False
+        self._cancel_reason: str | None = None
         self._ended = False
         self._evicted = False
         self._run_id = first_activation.run_id
@@ -291,6 +297,7 @@ class WorkflowInstance(WorkflowRuntime):
             self.scheduler.fire_timer(timer)
         for cancel in jobs.get("cancel_workflow", ()):
             self._cancel_requested = True
+            self._cancel_reason = cancel.reason
             if self._main is not None:
                 self._main.cancel(cancel.reason or None)
         if not jobs.keys() <= _KNOWN_JOBS:
@@ -379,9 +386,9 @@ class WorkflowInstance(WorkflowRuntime):
             self.origins.note(self._given + len(self._commands) + 1, timer)
         self._commands.append(command)
 
-    def start_timer(self, seconds: float) -> int:
+    def start_timer(self, seconds: float, summary: Any | None = None) -> int:
         self._last_timer += 1
-        self._emit(_commands.start_timer(self._last_timer, seconds), timer=self._last_timer)
+        self._emit(_commands.start_timer(self._last_timer, seconds, summary), timer=self._last_timer)
         return self._last_timer
 
     def cancel_timer(self, timer: int) -> None:
@@ -406,6 +413,34 @@ class WorkflowInstance(WorkflowRuntime):
         if self._memo is None:
             self._memo = {key: self.converter.from_payloads([payload], [None])[0] for key, payload in self.info.raw_memo.items()}
         return self._memo
+
+    @property
+    def cancellation_reason(self) -> str | None:
+        return self._cancel_reason
+
+    @property
+    def has_last_completion_result(self) -> bool:
+        return self._last_run is not None and bool(self._last_run.result)
+
+    def last_completion_result(self, type_hint: Any | None) -> Any:
+        return None if self._last_run is None else self._last_run.decoded_result(self.converter, type_hint)
+
+    def last_failure(self) -> BaseException | None:
+        return None if self._last_run is None else self._last_run.decoded_failure(self.converter)
+
+    def set_current_details(self, details: str) -> None:
+        if self.scheduler.read_only:
+            raise ForbiddenCallError(f"a query or a validator tried to change the workflow's details\n{_READ_ONLY_HINT}")
+        self.current_details = details
+
+    def encoded(self, text: str | None) -> Any | None:
+        return None if text is None else self.converter.to_payloads([text])[0]
+
+    async def sleep(self, seconds: float, summary: str | None) -> None:
+        if seconds <= 0:
+            await anyio.sleep(seconds)
+        else:
+            await self.scheduler.clock.sleep(seconds, self.encoded(summary))
 
     @property
     def all_handlers_finished(self) -> bool:

@@ -65,6 +65,12 @@ class Handlers:
         definition, is_method = found
         return BoundHandler(self.kind, name, definition, instance, is_method)
 
+    def definitions(self) -> list[tuple[str, HandlerDefinition]]:
+        """The handlers by their names; the dynamic one, whose name is empty, first."""
+        names = {None, *self._defined.named, *(self._own or {})}
+        found = [(name or "", self._get(name)) for name in names]
+        return sorted(((name, handler[0]) for name, handler in found if handler is not None), key=lambda item: item[0])
+
     @property
     def names(self) -> str:
         """The names, for messages."""

@@ -114,4 +114,5 @@ def _continue_as_new(definition: WorkflowDefinition, options: ContinueAsNewOptio
         task_timeout=options.task_timeout,
         retry_policy=policy.to_proto() if policy is not None else None,
         memo=memo,
+        backoff_start_interval=options.backoff_start_interval,
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from . import _commands
 from ._backend import Scheduler, waiting_stack
 from ._failure import failure_from_exception
+from ._workflow_metadata import METADATA, metadata_payload
 from .exceptions import ApplicationError, DataConversionError
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ def answer_query(instance: WorkflowInstance, query: Any) -> Any:
     """The command that answers `query`."""
     poison = instance.scheduler.poison
     try:
+        if query.query_type == METADATA:
+            return _commands.query_succeeded(query.query_id, metadata_payload(instance))
         value = _evaluate(instance, query)
         payload = instance.converter.to_payloads([value])[0]
         return _commands.query_succeeded(query.query_id, payload)

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from ._backend import current_scheduler
 from ._definitions import ActivityOptions
-from .common import RetryPolicy
+from .common import Priority, RetryPolicy
 
 __all__ = [
     "ActivityCancellationType",
@@ -28,6 +28,7 @@ __all__ = [
     "LocalCall",
     "NotInWorkflowError",
     "ParentInfo",
+    "RootInfo",
     "UpdateInfo",
     "WorkflowRuntime",
     "current_runtime",
@@ -63,6 +64,14 @@ class ParentInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class RootInfo:
+    """The workflow at the top of the tree of children that this one is in."""
+
+    run_id: str
+    workflow_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Info:
     """What a run knows about itself; the names are Temporal's."""
 
@@ -73,9 +82,13 @@ class Info:
     first_execution_run_id: str
     headers: Mapping[str, Any]
     namespace: str
+    original_execution_run_id: str
+    """The run id of the start: a reset keeps it."""
     parent: ParentInfo | None
+    priority: Priority
     raw_memo: Mapping[str, Any]
     retry_policy: RetryPolicy | None
+    root: RootInfo | None
     run_id: str
     run_timeout: timedelta | None
     start_time: datetime
@@ -120,6 +133,7 @@ class ContinueAsNewOptions:
     task_timeout: timedelta | None = None
     retry_policy: RetryPolicy | None = None
     memo: Mapping[str, Any] | None = None
+    backoff_start_interval: timedelta | None = None
 
 
 class ContinueAsNewError(BaseException):
@@ -228,6 +242,32 @@ class WorkflowRuntime(ABC):
     @abstractmethod
     def holds_workflow(self, fn: Callable[..., Any], args: Sequence[Any]) -> bool:
         """Whether a function or its arguments hold the workflow's own object."""
+
+    current_details: str
+
+    @abstractmethod
+    def set_current_details(self, details: str) -> None: ...
+
+    @property
+    @abstractmethod
+    def cancellation_reason(self) -> str | None: ...
+
+    @property
+    @abstractmethod
+    def has_last_completion_result(self) -> bool: ...
+
+    @abstractmethod
+    def last_completion_result(self, type_hint: Any | None) -> Any: ...
+
+    @abstractmethod
+    def last_failure(self) -> BaseException | None: ...
+
+    @abstractmethod
+    def encoded(self, text: str | None) -> Any | None:
+        """A text as a payload, for people who look at the history."""
+
+    @abstractmethod
+    async def sleep(self, seconds: float, summary: str | None) -> None: ...
 
     @abstractmethod
     async def wait_condition(self, fn: Callable[[], bool]) -> None: ...

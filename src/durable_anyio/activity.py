@@ -13,7 +13,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, over
 
 from ._definitions import ActivityDefinition, ActivityOptions, HandlerDefinition, caller_locals
 from ._workflow_runtime import ActivityCancellationType, find_runtime
-from .common import RetryPolicy
+from .common import Priority, RetryPolicy
 
 __all__ = ["Activity", "Info", "defn", "heartbeat", "in_activity", "info", "is_cancelled", "logger"]
 
@@ -66,6 +66,7 @@ class Activity(Generic[P, R]):
         retry_policy: RetryPolicy | None = None,
         cancellation_type: ActivityCancellationType | None = None,
         summary: str | None = None,
+        priority: Priority | None = None,
     ) -> Activity[P, R]:
         """The same activity with other options for direct calls; what is not given stays."""
         options = ActivityOptions(
@@ -78,6 +79,7 @@ class Activity(Generic[P, R]):
             retry_policy=retry_policy,
             cancellation_type=cancellation_type,
             summary=summary,
+            priority=priority,
         )
         changed = dataclasses.replace(self.definition, options=self.definition.options.merged(options))
         return Activity(changed, self.fn, is_method=self._is_method)
@@ -136,6 +138,7 @@ def defn(
     retry_policy: RetryPolicy | None = None,
     cancellation_type: ActivityCancellationType | None = None,
     summary: str | None = None,
+    priority: Priority | None = None,
 ) -> _Decorator: ...
 def defn(
     fn: Callable[..., Any] | None = None,
@@ -150,6 +153,7 @@ def defn(
     retry_policy: RetryPolicy | None = None,
     cancellation_type: ActivityCancellationType | None = None,
     summary: str | None = None,
+    priority: Priority | None = None,
 ) -> Any:
     """Makes an activity of a function or a method, `async def` or plain `def` (which runs in a worker thread).
 
@@ -197,6 +201,7 @@ class Info:
     heartbeat_details: Sequence[Any]
     heartbeat_timeout: timedelta | None
     is_local: bool
+    priority: Priority
     retry_policy: RetryPolicy | None
     schedule_to_close_timeout: timedelta | None
     scheduled_time: datetime

@@ -30,12 +30,15 @@ from ._debug_mode import DEBUG_TASK_TIMEOUT, debug_mode_of_environment
 from ._forbidden_option import ForbiddenCalls
 from ._handle import WorkflowHandle
 from ._history import WorkflowHistory
+from ._reset import ResetType
 from ._schedule_handle import create_schedule
 from ._service import Service, error_detail
 from ._update import WithStartWorkflowOperation, WorkflowUpdateHandle, start_update_with_start
 from ._visibility import PendingActivity, PendingWorkflowTask, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionIterator
 from .common import (
+    Priority,
     QueryRejectCondition,
+    ResetReapplyExcludeType,
     RetryPolicy,
     WorkflowExecutionStatus,
     WorkflowIDConflictPolicy,
@@ -82,7 +85,10 @@ __all__ = [
     "KeepAliveConfig",
     "PendingActivity",
     "PendingWorkflowTask",
+    "Priority",
     "QueryRejectCondition",
+    "ResetReapplyExcludeType",
+    "ResetType",
     "RetryConfig",
     "Schedule",
     "ScheduleAction",
@@ -161,8 +167,24 @@ class StartOptions(TypedDict, total=False):
     """Starts a failed workflow again; without one a failure is final."""
     memo: Mapping[str, Any] | None
     """Values that lists and descriptions show."""
+    cron_schedule: str
+    """Starts the next run when one has ended, at the times that five fields, a name or an interval say: `"0 9 * * MON-FRI"`, `"@daily"`,
+    `"@every 1h30m"`; in UTC, or with `"CRON_TZ=Europe/Berlin "` before it."""
     start_delay: timedelta | None
     """How long the first workflow task waits."""
+    start_signal: str | Callable[..., Any] | None
+    """A signal that the workflow gets with its start; a workflow of this id that runs gets it alone."""
+    start_signal_args: Sequence[Any]
+    """What the signal's handler takes."""
+    static_summary: str | None
+    """One line about this workflow for people, in Markdown."""
+    static_details: str | None
+    """More about this workflow for people, in Markdown."""
+    priority: Priority
+    """Which of the tasks that wait go first; activities and children inherit it."""
+    request_eager_start: bool
+    """Asks for the first workflow task with the answer to the start: a worker of this client and task queue has it one round trip sooner.
+    Without such a worker, or if the service does not do it, the start is an ordinary one."""
     request_id: str | None
     """Two starts with one request id are one start; for callers that retry by themselves."""
 
@@ -352,8 +374,11 @@ class Client:
             _definitions.check_arguments(definition, args)
             result_type = result_type or definition.return_type
         request = self.start_request(name, args, options)
+        call = "StartWorkflowExecution"
+        if options.get("start_signal") is not None:
+            call, request = "SignalWithStartWorkflowExecution", self._signal_with_start(request, options)
         try:
-            response = await self._service.call("StartWorkflowExecution", request)
+            response = await self._service.call(call, request)
         except RPCError as error:
             raise self.start_refused(error, request) from None
         await self._look_for_workers(request.task_queue.name)
@@ -600,11 +625,38 @@ class Client:
         policy = options.get("retry_policy")
         if policy is not None:
             request.retry_policy.CopyFrom(policy.to_proto())
+        request.cron_schedule = options.get("cron_schedule") or ""
+        request.request_eager_execution = bool(options.get("request_eager_start"))
+        priority = options.get("priority")
+        if priority is not None and priority != Priority.default:
+            request.priority.CopyFrom(priority.to_proto())
+        for field, text in (("summary", options.get("static_summary")), ("details", options.get("static_details"))):
+            if text is not None:
+                getattr(request.user_metadata, field).CopyFrom(self._data_converter.to_payloads([text])[0])
         if args:
             request.input.payloads.extend(self._data_converter.to_payloads(args))
         memo = options.get("memo") or {}
         for key, payload in zip(memo, self._data_converter.to_payloads(list(memo.values())), strict=True):
             request.memo.fields[key].CopyFrom(payload)
+        return request
+
+    def _signal_with_start(self, start: Any, options: StartOptions) -> Any:
+        """A start request with a signal; the request of another call.
+
+        :raises TypeError: the arguments do not fit the signal's handler.
+        """
+        signal, args = options.get("start_signal"), tuple(options.get("start_signal_args") or ())
+        name = _definitions.signal_name(signal)
+        _definitions.check_arguments(signal, args)
+        request = self._service.request("SignalWithStartWorkflowExecution", signal_name=name)
+        known = {field.name for field in request.DESCRIPTOR.fields}
+        for field, value in start.ListFields():
+            if field.name in known and hasattr(value, "DESCRIPTOR"):
+                getattr(request, field.name).CopyFrom(value)
+            elif field.name in known:
+                setattr(request, field.name, value)
+        if args:
+            request.signal_input.payloads.extend(self._data_converter.to_payloads(args))
         return request
 
     async def _look_for_workers(self, task_queue: str) -> None:

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from ._bridge import proto
 
 __all__ = [
+    "Priority",
     "QueryRejectCondition",
+    "ResetReapplyExcludeType",
     "RetryPolicy",
     "WorkflowExecutionStatus",
     "WorkflowIDConflictPolicy",
@@ -60,6 +62,14 @@ class QueryRejectCondition(IntEnum):
     NONE = 1
     NOT_OPEN = 2
     NOT_COMPLETED_CLEANLY = 3
+
+
+class ResetReapplyExcludeType(IntEnum):
+    """What came after the point of a reset and is not to come again."""
+
+    SIGNAL = 1
+    UPDATE = 2
+    NEXUS = 3
 
 
 class WorkflowUpdateStage(IntEnum):
@@ -125,3 +135,44 @@ class RetryPolicy:
             maximum_attempts=policy.maximum_attempts,
             non_retryable_error_types=list(policy.non_retryable_error_types) or None,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Priority:
+    """Which of the tasks that wait in a task queue go first. None: as the workflow that starts it, else the service's default.
+
+    An embedded engine carries it along and hands tasks out in the order in which they came.
+    """
+
+    priority_key: int | None = None
+    """From 1, the most urgent, to 5; the service's default is 3."""
+    fairness_key: str | None = None
+    """Of at most 64 bytes. Keys share what the workers do; within a key first come, first served."""
+    fairness_weight: float | None = None
+    """The share of this key; the service's default is 1."""
+
+    default: ClassVar[Priority]
+
+    def __post_init__(self) -> None:
+        if self.priority_key is not None and (not isinstance(self.priority_key, int) or isinstance(self.priority_key, bool)):
+            raise TypeError(f"Priority.priority_key must be an integer, not {type(self.priority_key).__name__}")
+        if self.priority_key is not None and self.priority_key < 1:
+            raise ValueError(f"Priority.priority_key must be at least 1, not {self.priority_key}")
+        if self.fairness_key is not None and len(self.fairness_key.encode()) > 64:
+            raise ValueError(f"Priority.fairness_key has {len(self.fairness_key.encode())} bytes, the limit is 64")
+        if self.fairness_weight is not None and not self.fairness_weight > 0:
+            raise ValueError(f"Priority.fairness_weight must be positive, not {self.fairness_weight}")
+
+    def to_proto(self) -> Any:
+        """The `temporal.api.common.v1.Priority` of this priority."""
+        return proto.message("temporal.api.common.v1.Priority")(
+            priority_key=self.priority_key or 0, fairness_key=self.fairness_key or "", fairness_weight=self.fairness_weight or 0
+        )
+
+    @staticmethod
+    def from_proto(priority: Any) -> Priority:
+        """The priority of a `temporal.api.common.v1.Priority`."""
+        return Priority(priority.priority_key or None, priority.fairness_key or None, priority.fairness_weight or None)
+
+
+Priority.default = Priority()

@@ -96,7 +96,8 @@ class DataConverter:
         """Decodes one payload; `type_hint` None means untyped. `where` names it in errors."""
         encoding = payload.metadata.get("encoding", b"")
         try:
-            if encoding == b"json/plain":
+            # Messages of other programs are read as the JSON that they are.
+            if encoding in (b"json/plain", b"json/protobuf"):
                 return _decode(payload.data, type_hint)
             if encoding == b"binary/null":
                 return None if type_hint is None else _convert(None, type_hint)

@@ -19,6 +19,7 @@ from ._forbidden_option import ForbiddenCalls, check_exempt_modules
 from ._visibility import message_time
 from .activity import Activity, Info, current_context
 from .client import Client, WorkflowHandle, _connecting
+from .common import Priority
 from .exceptions import CancelledError
 
 __all__ = ["ActivityEnvironment", "WorkflowEnvironment", "check_determinism"]
@@ -165,6 +166,7 @@ _TEST_INFO = Info(
     heartbeat_details=(),
     heartbeat_timeout=None,
     is_local=False,
+    priority=Priority.default,
     retry_policy=None,
     schedule_to_close_timeout=None,
     scheduled_time=_EPOCH,

@@ -45,12 +45,13 @@ from ._workflow_runtime import (
     Info,
     NotInWorkflowError,
     ParentInfo,
+    RootInfo,
     UpdateInfo,
     current_runtime,
     find_runtime,
     random_uuid,
 )
-from .common import RetryPolicy
+from .common import Priority, RetryPolicy
 
 __all__ = [
     "ActivityCancellationType",
@@ -63,16 +64,22 @@ __all__ = [
     "NotInWorkflowError",
     "ParentClosePolicy",
     "ParentInfo",
+    "RootInfo",
     "UpdateInfo",
     "all_handlers_finished",
+    "cancellation_reason",
     "continue_as_new",
     "current_update_info",
     "defn",
     "execute_activity",
     "execute_child_workflow",
     "execute_local_activity",
+    "get_current_details",
     "get_external_workflow_handle",
     "get_external_workflow_handle_for",
+    "get_last_completion_result",
+    "get_last_failure",
+    "has_last_completion_result",
     "in_workflow",
     "info",
     "init",
@@ -82,10 +89,12 @@ __all__ = [
     "query",
     "random",
     "run",
+    "set_current_details",
     "set_query_handler",
     "set_signal_handler",
     "set_update_handler",
     "signal",
+    "sleep",
     "start_activity",
     "start_child_workflow",
     "start_local_activity",
@@ -195,6 +204,39 @@ def memo() -> Mapping[str, Any]:
     return current_runtime().memo()
 
 
+def cancellation_reason() -> str | None:
+    """Why the workflow was asked to cancel itself: the text that the request gave, perhaps empty; None if it was not asked."""
+    return current_runtime().cancellation_reason
+
+
+def has_last_completion_result() -> bool:
+    """True if a run before this one, of the same cron schedule, has completed."""
+    return current_runtime().has_last_completion_result
+
+
+def get_last_completion_result(type_hint: Any | None = None) -> Any:
+    """What the last run of the same cron schedule that completed has returned; None if there was none.
+
+    :param type_hint: the type to read it as.
+    """
+    return current_runtime().last_completion_result(type_hint)
+
+
+def get_last_failure() -> BaseException | None:
+    """How the run before this one has failed, in a retry or a cron schedule; None if it did not."""
+    return current_runtime().last_failure()
+
+
+def get_current_details() -> str:
+    """What `set_current_details` has set; empty before."""
+    return current_runtime().current_details
+
+
+def set_current_details(details: str) -> None:
+    """Sets a text for people who look at the workflow, in Markdown: what it does now. The query `__temporal_workflow_metadata` gives it."""
+    current_runtime().set_current_details(details)
+
+
 def current_update_info() -> UpdateInfo | None:
     """The update that the running handler or validator is for; None elsewhere."""
     current_runtime()
@@ -231,16 +273,28 @@ def set_update_handler(name: str | None, handler: Callable[..., Any] | None, *, 
     current_runtime().set_handler(UPDATE, name, handler, validator)
 
 
-async def wait_condition(fn: Callable[[], bool], *, timeout: timedelta | float | None = None) -> None:
+async def sleep(duration: timedelta | float, *, summary: str | None = None) -> None:
+    """`anyio.sleep`, with one line for people who look at the timer.
+
+    :param duration: a timedelta, or seconds.
+    """
+    seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    await current_runtime().sleep(seconds, summary)
+
+
+async def wait_condition(fn: Callable[[], bool], *, timeout: timedelta | float | None = None, timeout_summary: str | None = None) -> None:
     """Waits until `fn` is true. It is looked at when all tasks of the workflow wait, and must change nothing.
 
+    :param timeout_summary: one line for people who look at the timeout's timer.
     :raises TimeoutError: Python's own, when `timeout` (a timedelta, or seconds) is over first.
     """
     seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
     if seconds is None:
         await current_runtime().wait_condition(fn)
         return
-    with anyio.fail_after(seconds):
+    with anyio.fail_after(seconds) as scope:
+        if timeout_summary is not None and isinstance(scope, _backend.CancelScope):
+            scope.timer_summary = current_runtime().encoded(timeout_summary)
         await current_runtime().wait_condition(fn)
 
 
@@ -252,13 +306,19 @@ def continue_as_new(
     task_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
     memo: Mapping[str, Any] | None = None,
+    backoff_start_interval: timedelta | None = None,
 ) -> NoReturn:
     """Ends this run and starts the next one, with an empty history and `args` as its arguments.
 
+    A cron schedule ends with it: the next run is no run of the schedule.
+
+    :param backoff_start_interval: how long the first workflow task of the next run waits. The service lets a chain begin at most one run
+        a second in any case.
     :raises ContinueAsNewError: always. It is no `Exception`: let it leave `run`.
     """
     current_runtime().check_continue_as_new(workflow, args)
-    raise ContinueAsNewError(ContinueAsNewOptions(workflow, args, task_queue, run_timeout, task_timeout, retry_policy, memo))
+    options = ContinueAsNewOptions(workflow, args, task_queue, run_timeout, task_timeout, retry_policy, memo, backoff_start_interval)
+    raise ContinueAsNewError(options)
 
 
 @overload
@@ -274,6 +334,7 @@ async def execute_activity(
     retry_policy: RetryPolicy | None = None,
     cancellation_type: ActivityCancellationType | None = None,
     summary: str | None = None,
+    priority: Priority | None = None,
 ) -> R: ...
 @overload
 async def execute_activity(
@@ -289,6 +350,7 @@ async def execute_activity(
     retry_policy: RetryPolicy | None = None,
     cancellation_type: ActivityCancellationType | None = None,
     summary: str | None = None,
+    priority: Priority | None = None,
 ) -> R: ...
 @overload
 async def execute_activity(
@@ -303,6 +365,7 @@ async def execute_activity(
     retry_policy: RetryPolicy | None = None,
     cancellation_type: ActivityCancellationType | None = None,
     summary: str | None = None,
+    priority: Priority | None = None,
 ) -> Any: ...
 async def execute_activity(activity: Any, *args: Any, result_type: Any = None, **options: Any) -> Any:  # type: ignore[misc]
     """Runs an activity durably and returns its result.
@@ -330,6 +393,7 @@ def start_activity(
     retry_policy: RetryPolicy | None = None,
     cancellation_type: ActivityCancellationType | None = None,
     summary: str | None = None,
+    priority: Priority | None = None,
 ) -> ActivityHandle[R]: ...
 @overload
 def start_activity(
@@ -345,6 +409,7 @@ def start_activity(
     retry_policy: RetryPolicy | None = None,
     cancellation_type: ActivityCancellationType | None = None,
     summary: str | None = None,
+    priority: Priority | None = None,
 ) -> ActivityHandle[Any]: ...
 def start_activity(activity: Any, *args: Any, result_type: Any = None, **options: Any) -> ActivityHandle[Any]:  # type: ignore[misc]
     """Starts an activity without waiting for it. Await the handle for the result; options and errors as `execute_activity`."""

@@ -18,7 +18,7 @@ class Recorder:
         self.commands: list[tuple[str, int, float | None]] = []
         self._count = 0
 
-    def start_timer(self, seconds: float) -> int:
+    def start_timer(self, seconds: float, summary: object = None) -> int:
         self._count += 1
         self.commands.append(("start", self._count, seconds))
         return self._count

@@ -21,7 +21,7 @@ class StrictTimers(VirtualTimers):
 
     closed = False
 
-    def start_timer(self, seconds: float) -> int:
+    def start_timer(self, seconds: float, summary: object = None) -> int:
         assert not self.closed, "a closed run started a timer"
         return super().start_timer(seconds)
 

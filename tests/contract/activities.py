@@ -65,4 +65,18 @@ async def echo_order(order: Order) -> Order:
     return order
 
 
-ACTIVITIES: list[Callable[..., Any]] = [double, double_in_thread, fail_twice, fail_for_good, heartbeat_until_cancelled, echo_order]
+@activity.defn(start_to_close_timeout=QUICK)
+async def tell_priority() -> list[Any]:
+    priority = activity.info().priority
+    return [priority.priority_key, priority.fairness_key, priority.fairness_weight]
+
+
+ACTIVITIES: list[Callable[..., Any]] = [
+    double,
+    double_in_thread,
+    fail_twice,
+    fail_for_good,
+    heartbeat_until_cancelled,
+    echo_order,
+    tell_priority,
+]

@@ -12,7 +12,9 @@ from durable_anyio.exceptions import ActivityError, ApplicationError, CancelledE
 from . import relations as r
 from . import workflows as w
 from .activities import Colour, Order
+from .chain_scenarios import CHAIN_SCENARIOS
 from .message_scenarios import MESSAGE_SCENARIOS
+from .reset_scenarios import RESET_SCENARIOS
 from .scenario import Handle, Scenario, gives
 
 ORDER = Order(UUID(int=7), Colour.BLUE, {"a": 1}, b"\x00\xff")
@@ -69,6 +71,8 @@ async def terminate(handle: Handle) -> None:
 
 SCENARIOS = [
     *MESSAGE_SCENARIOS,
+    *CHAIN_SCENARIOS,
+    *RESET_SCENARIOS,
     Scenario("nothing", w.Nothing, (), gives(None)),
     Scenario("one activity", w.OneActivity, (21,), gives(42)),
     Scenario("an activity in a thread", w.ThreadActivity, (21,), gives(42)),

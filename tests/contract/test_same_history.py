@@ -35,6 +35,12 @@ RACES = {
     "a workflow that survives its cancellation": without_tasks,
     "a terminated workflow": without_tasks,
     "a parent cancelled with its child": without_tasks,
+    "a start with a signal": without_tasks,
+    "a stack for people": without_tasks,
+    "a workflow that is shared": without_tasks,
+    "a workflow that takes another's place": without_tasks,
+    "a reset of a running workflow": without_tasks,
+    "a reset without its updates": without_tasks,
     "a child that is terminated": without_tasks,
     # The children of one workflow task.
     "children side by side": unordered,

@@ -21,8 +21,10 @@ from .activities import (
     fail_twice,
     heartbeat_until_cancelled,
 )
+from .chain_workflows import CHAIN_WORKFLOWS
 from .message_workflows import MESSAGE_WORKFLOWS
 from .relations import RELATED_WORKFLOWS
+from .reset_workflows import RESET_WORKFLOWS
 
 
 @workflow.defn
@@ -407,7 +409,7 @@ class LongStep:
 
 
 WORKFLOWS = [
-    *MESSAGE_WORKFLOWS,
+    *MESSAGE_WORKFLOWS, *CHAIN_WORKFLOWS, *RESET_WORKFLOWS,
     Nothing, OneActivity, ThreadActivity, Sequence, FanOut, LimitedFanOut, Sleeper, TimeoutWins, TimeoutLoses, FailAfter,
     CancelActivityByScope, RetriedActivity, CaughtFailure, FailedGroup, PlainFailure, Approval, WaitsForCondition, CleansUp,
     SurvivesCancel, ContinuesAsNew, Streams, Locks, Deterministic, Typed, RaceOfScopes, *RELATED_WORKFLOWS, LocalActivities, LocalFanOut,

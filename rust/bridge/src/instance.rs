@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use durable_client::{CallHeaders, CallOptions, Change, Code, Observer, RawCall, Request, Secret, Status};
+use durable_client::{CallHeaders, CallOptions, Change, Code, Observer, RawCall, Request, Response, Secret, Status};
+use durable_worker::Reserved;
 use prost::Message;
 use tokio::{
     runtime::{Builder, Handle, Runtime},
@@ -179,18 +180,19 @@ impl State {
     }
 
     fn call(self: &Arc<Self>, runtime: &Handle, id: u64, call: Call, owed: Owed) {
-        let (target, asked) = match self.target().and_then(|target| Ok((target, Asked::of(&call)?))) {
+        let (target, mut asked) = match self.target().and_then(|target| Ok((target, Asked::of(&call)?))) {
             Ok(ready) => ready,
             Err(status) => return owed.give(Err(status)),
         };
         let timeout = (call.timeout_ms != 0).then(|| Duration::from_millis(call.timeout_ms));
         let mut metadata: Vec<(String, String)> = call.metadata.into_iter().collect();
         metadata.sort();
+        let reserved = asked.reserve(&self.workers);
         let state = self.clone();
         // Held while the task is entered, so that a call which ends at once does not leave its entry behind.
         let mut calls = lock(&self.calls);
         let task = runtime.spawn(async move {
-            let answer = asked.answer(&target, CallOptions { timeout, metadata });
+            let answer = asked.answer(&target, CallOptions { timeout, metadata }, reserved);
             let outcome = match timeout {
                 // In process nobody else bounds the call.
                 Some(timeout) => tokio::time::timeout(timeout, answer)
@@ -291,9 +293,29 @@ impl Asked {
         }))
     }
 
-    async fn answer(self, target: &Target, options: CallOptions) -> std::result::Result<Vec<u8>, Status> {
+    /// A start may ask for the workflow's first task only where a worker of this core is ready to take it.
+    fn reserve(&mut self, workers: &Workers) -> Option<Reserved> {
+        let Asked::Known(Request::StartWorkflowExecution(start)) = self else { return None };
+        if !start.request_eager_execution {
+            return None;
+        }
+        let reserved = workers.reserve(start.task_queue.as_ref().map_or("", |queue| &queue.name));
+        start.request_eager_execution = reserved.is_some();
+        reserved
+    }
+
+    async fn answer(self, target: &Target, options: CallOptions, reserved: Option<Reserved>) -> std::result::Result<Vec<u8>, Status> {
         match self {
-            Asked::Known(request) => Ok(target.service.call_with(request, options).await?.encode()),
+            Asked::Known(request) => {
+                let mut response = target.service.call_with(request, options).await?;
+                if let (Some(reserved), Response::StartWorkflowExecution(started)) = (reserved, &mut response)
+                    && let Some(task) = started.eager_workflow_task.as_mut()
+                {
+                    // The caller learns that there was one.
+                    reserved.take(std::mem::take(task));
+                }
+                Ok(response.encode())
+            }
             Asked::Raw(call) => target.service.call_raw(call, options).await,
         }
     }

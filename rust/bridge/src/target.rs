@@ -75,7 +75,8 @@ pub async fn connect(command: Connect, observer: Observer) -> Result<Target, Sta
 }
 
 async fn embedded(location: Location, command: Connect) -> Result<Target, Status> {
-    let options = EngineOptions { location, namespace: command.namespace.clone(), time_skipping: command.time_skipping };
+    let options =
+        EngineOptions { namespace: command.namespace.clone(), time_skipping: command.time_skipping, ..EngineOptions::new(location) };
     // Opening reads the file and may wait for a lock: not on a thread that runs tasks.
     let engine = tokio::task::spawn_blocking(move || Engine::open(options))
         .await

@@ -7,7 +7,7 @@ use std::{
 };
 
 use durable_client::{Code, Status};
-use durable_worker::{Sink, Worker, WorkerEvent, WorkerOptions};
+use durable_worker::{Reserved, Sink, Worker, WorkerEvent, WorkerOptions};
 use prost::Message;
 use temporalio_protos::coresdk::{activity_task, workflow_activation};
 
@@ -37,6 +37,14 @@ impl Workers {
         let sink = Arc::new(QueueSink { worker: number, queue });
         workers.insert(number, Arc::new(Worker::start(target.service.clone(), options(target, command), sink)));
         Ok(())
+    }
+
+    /// The first worker that can take a workflow task of this queue.
+    pub fn reserve(&self, task_queue: &str) -> Option<Reserved> {
+        let workers = self.lock();
+        let mut numbers: Vec<&u64> = workers.keys().collect();
+        numbers.sort_unstable();
+        numbers.into_iter().find_map(|number| workers[number].reserve(task_queue))
     }
 
     pub fn get(&self, number: u64) -> Option<Arc<Worker>> {

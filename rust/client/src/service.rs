@@ -143,6 +143,8 @@ rpcs! {
     ExecuteMultiOperation: ExecuteMultiOperationRequest => ExecuteMultiOperationResponse;
     RequestCancelWorkflowExecution: RequestCancelWorkflowExecutionRequest => RequestCancelWorkflowExecutionResponse;
     TerminateWorkflowExecution: TerminateWorkflowExecutionRequest => TerminateWorkflowExecutionResponse;
+    ResetWorkflowExecution: ResetWorkflowExecutionRequest => ResetWorkflowExecutionResponse;
+    DeleteWorkflowExecution: DeleteWorkflowExecutionRequest => DeleteWorkflowExecutionResponse;
     PollWorkflowTaskQueue: PollWorkflowTaskQueueRequest => PollWorkflowTaskQueueResponse;
     RespondWorkflowTaskCompleted: RespondWorkflowTaskCompletedRequest => RespondWorkflowTaskCompletedResponse;
     RespondWorkflowTaskFailed: RespondWorkflowTaskFailedRequest => RespondWorkflowTaskFailedResponse;

@@ -181,7 +181,7 @@ impl Shared {
     ) -> Result<Shared, OpenError> {
         let (sender, receiver) = bounded(MAX_WAITING);
         let shown = Arc::new(Shown::default());
-        let host = Host::new(store, options.namespace.clone(), options.time_skipping, receiver, shown.clone())
+        let host = Host::new(store, options.namespace.clone(), (options.time_skipping, options.limits), receiver, shown.clone())
             .map_err(|status| OpenError::Corrupt { path: path.into(), reason: status.message })?;
         let thread = std::thread::Builder::new()
             .name("durable-engine".into())

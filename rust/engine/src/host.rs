@@ -15,7 +15,7 @@ use temporalio_protos::temporal::api::workflowservice::v1 as api;
 use tokio::sync::oneshot;
 
 use crate::{
-    state::{CallId, Env, World, time::Nanos},
+    state::{CallId, Env, Limits, World, time::Nanos},
     store::Store,
 };
 
@@ -74,12 +74,12 @@ impl Host {
     pub fn new(
         mut store: Store,
         namespace: String,
-        time_skipping: bool,
+        (time_skipping, limits): (bool, Limits),
         receiver: Receiver<Message>,
         shown: Arc<Shown>,
     ) -> Result<Host, Status> {
         let (epoch, next_key) = store.boot().map_err(|error| Status::new(Code::Unavailable, error.to_string()))?;
-        let mut world = World::new(namespace, epoch, next_key);
+        let mut world = World::new(namespace, epoch, next_key, limits);
         let now = wall();
         for run in store.open_runs()? {
             world.adopt(run, now, true);
@@ -189,8 +189,10 @@ impl Host {
         match self.store.commit(keys.iter().filter_map(|key| world.runs.get(key))) {
             Ok(()) => {
                 for key in keys {
-                    if let Some(run) = self.world.runs.get_mut(&key) {
-                        run.mark_stored();
+                    match self.world.runs.get_mut(&key) {
+                        Some(run) if run.is_deleted => self.world.forget(key),
+                        Some(run) => run.mark_stored(),
+                        None => {}
                     }
                 }
                 Ok(())

@@ -15,4 +15,4 @@ mod store;
 
 pub use engine::Engine;
 pub use error::OpenError;
-pub use options::{EngineOptions, Location};
+pub use options::{EngineOptions, Limits, Location};

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+pub use crate::state::Limits;
+
 /// Where the state lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
@@ -18,10 +20,11 @@ pub struct EngineOptions {
     pub namespace: String,
     /// Workflow time jumps to the next timer while a client waits and nothing is handed out.
     pub time_skipping: bool,
+    pub limits: Limits,
 }
 
 impl EngineOptions {
     pub fn new(location: Location) -> EngineOptions {
-        EngineOptions { location, namespace: "default".into(), time_skipping: false }
+        EngineOptions { location, namespace: "default".into(), time_skipping: false, limits: Limits::default() }
     }
 }

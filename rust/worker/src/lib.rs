@@ -23,7 +23,7 @@ mod workflows;
 
 pub use options::WorkerOptions;
 pub use shared::{Sink, WorkerEvent};
-pub use worker::Worker;
+pub use worker::{Reserved, Worker};
 
 #[cfg(test)]
 mod tests;

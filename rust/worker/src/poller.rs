@@ -48,6 +48,12 @@ impl Slots {
         (share(), share())
     }
 
+    /// A slot for a task that comes without a poll; none if all are taken.
+    pub fn try_take(&self) -> Option<Slot> {
+        let permits = self.semaphores.iter().map(|semaphore| semaphore.clone().try_acquire_owned().ok()).collect::<Option<_>>()?;
+        Some(Slot { _permits: permits })
+    }
+
     async fn take(&self) -> Option<Slot> {
         let mut permits = Vec::with_capacity(self.semaphores.len());
         for semaphore in &self.semaphores {

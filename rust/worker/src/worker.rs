@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -50,6 +50,8 @@ pub struct Worker {
     activities_done: CancellationToken,
     locals_done: CancellationToken,
     pollers: Mutex<Vec<JoinHandle<()>>>,
+    /// Of the workflow tasks of the normal queue; none: it polls for none.
+    slots: OnceLock<Slots>,
     sticky_queue: String,
     is_stopping: AtomicBool,
     finished: CancellationToken,
@@ -95,6 +97,7 @@ impl Worker {
             activities_done,
             locals_done,
             pollers: Mutex::new(Vec::new()),
+            slots: OnceLock::new(),
             sticky_queue,
             is_stopping: AtomicBool::new(false),
             finished: CancellationToken::new(),
@@ -125,6 +128,14 @@ impl Worker {
             return;
         }
         let _ = self.activities.send(activities::Input::Heartbeat(heartbeat));
+    }
+
+    /// A place for the first task of a workflow of `task_queue` that is about to be started; none if this worker could not take it.
+    pub fn reserve(&self, task_queue: &str) -> Option<Reserved> {
+        if task_queue != self.shared.options.task_queue || self.shared.polling.is_cancelled() {
+            return None;
+        }
+        Some(Reserved { slot: self.slots.get()?.try_take()?, workflows: self.workflows.clone() })
     }
 
     /// Stops polling, finishes open workflow tasks, evicts what is cached, and tells activities that are still open
@@ -184,6 +195,7 @@ impl Worker {
             if self.sticky_queue.is_empty() {
                 let slots = Slots::one(options.max_concurrent_workflow_tasks);
                 pollers.extend((0..count).map(|_| self.workflow_poller(normal_queue(options), &slots, &link)));
+                let _ = self.slots.set(slots);
             } else {
                 let (normal, sticky) = Slots::two(options.max_concurrent_workflow_tasks);
                 let sticky_count = (count / 2).max(1);
@@ -195,6 +207,7 @@ impl Worker {
                 };
                 pollers.extend((0..normal_count).map(|_| self.workflow_poller(normal_queue(options), &normal, &link)));
                 pollers.extend((0..sticky_count).map(|_| self.workflow_poller(sticky_queue.clone(), &sticky, &link)));
+                let _ = self.slots.set(normal);
             }
         }
         if options.polls_activities {
@@ -237,6 +250,19 @@ impl Worker {
             !task.task_token.is_empty() && inputs.send(activities::Input::Task(Box::new(task), Some(slot))).is_ok()
         };
         tokio::spawn(run_poller(self.shared.clone(), slots.clone(), link.clone(), request, deliver))
+    }
+}
+
+/// A worker's promise to take one workflow task.
+pub struct Reserved {
+    slot: Slot,
+    workflows: mpsc::UnboundedSender<workflows::Input>,
+}
+
+impl Reserved {
+    /// Hands the task over. A worker that has stopped meanwhile lets it time out.
+    pub fn take(self, task: PollWorkflowTaskQueueResponse) {
+        let _ = self.workflows.send(workflows::Input::Task(Box::new(task), Some(self.slot)));
     }
 }
 

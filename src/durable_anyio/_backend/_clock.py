@@ -11,7 +11,7 @@ are pushed back again and again, and never fire.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ._forbidden import refuse_changes
 from ._scope import CancelScope
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class TimerHost(Protocol):
     """Where durable timers come from."""
 
-    def start_timer(self, seconds: float) -> int:
-        """Start a timer and return its number."""
+    def start_timer(self, seconds: float, summary: Any | None = None) -> int:
+        """Start a timer and return its number; `summary` is for people who look at it."""
         ...
 
     def cancel_timer(self, timer: int) -> None:
@@ -73,15 +73,15 @@ class Clock:
         if seconds > self.now:
             self.now = seconds
 
-    async def sleep(self, seconds: float) -> None:
-        """Wait for `seconds` > 0; infinity waits for the cancellation."""
+    async def sleep(self, seconds: float, summary: Any | None = None) -> None:
+        """Wait for `seconds` > 0; infinity waits for the cancellation. The host gets `summary` with the timer."""
         task = current_task()
         if seconds == math.inf or task.cancel_pending:
             await park()
             return
         refuse_changes("anyio.sleep()")
         sleep = Sleep(self, task, self.now + seconds)
-        sleep.timer = self._start(seconds, sleep)
+        sleep.timer = self._start(seconds, sleep, summary)
         await park(sleep.abort)
 
     def release(self) -> None:
@@ -127,7 +127,7 @@ class Clock:
                 self.cancel(scope.timer)
                 scope.timer = None
             if deadline != math.inf:
-                scope.timer = self._start(deadline - self.now, scope)
+                scope.timer = self._start(deadline - self.now, scope, scope.timer_summary)
                 scope.armed_for = deadline
 
     def is_deadline(self, timer: int) -> bool:
@@ -160,10 +160,10 @@ class Clock:
         else:
             self._changed[armed.id] = armed
 
-    def _start(self, seconds: float, armed: Sleep | CancelScope) -> int:
+    def _start(self, seconds: float, armed: Sleep | CancelScope, summary: Any | None) -> int:
         if self._scheduler.closing:
             return 0
-        timer = self._timers.start_timer(whole_milliseconds(seconds))
+        timer = self._timers.start_timer(whole_milliseconds(seconds), summary)
         self._armed[timer] = armed
         return timer
 

@@ -33,7 +33,7 @@ class VirtualTimers:
         self._queue: list[tuple[float, int]] = []
         self._live: dict[int, None] = {}
 
-    def start_timer(self, seconds: float) -> int:
+    def start_timer(self, seconds: float, summary: Any | None = None) -> int:
         """Start a timer on the virtual clock."""
         self._count += 1
         self._live[self._count] = None

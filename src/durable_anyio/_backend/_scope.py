@@ -43,10 +43,12 @@ class CancelScope(BaseCancelScope):
     parent: CancelScope | None
     scheduler: Scheduler | None
     timer: int | None
+    timer_summary: Any
+    """What the host is told with the timer of the deadline."""
 
     __slots__ = (
         "_called", "_caught", "_children", "_deadline", "_entered", "_number", "_reason", "_shield", "_tasks", "abandoned", "active",
-        "armed_for", "effective", "id", "parent", "scheduler", "timer",
+        "armed_for", "effective", "id", "parent", "scheduler", "timer", "timer_summary",
     )  # fmt: skip
 
     def __new__(cls, *, deadline: float = math.inf, shield: bool = False) -> Self:
@@ -63,7 +65,7 @@ class CancelScope(BaseCancelScope):
         self._number = 0 if scheduler is None else scheduler.next_sequence()
         self.active = self.effective = self.abandoned = False
         self.id = 0
-        self.parent = self._children = self._tasks = self.timer = None
+        self.parent = self._children = self._tasks = self.timer = self.timer_summary = None
         self.armed_for = math.inf
         return self
 

@@ -44,8 +44,12 @@ impl Headers {
     }
 }
 
+/// Without it a service shows the end of a run that another follows (of a cron schedule, a retry) as if it had continued as new.
+const SUPPORTED_FEATURES: (&str, &str) = ("supported-features", "follows-next-run-id");
+
 fn build(options: &GrpcOptions, given: &CallHeaders) -> Result<MetadataMap, Status> {
     let mut headers = MetadataMap::new();
+    insert(&mut headers, SUPPORTED_FEATURES.0, SUPPORTED_FEATURES.1)?;
     for (name, value) in [("client-name", &options.client_name), ("client-version", &options.client_version)] {
         if !value.is_empty() {
             insert(&mut headers, name, value)?;
@@ -96,6 +100,7 @@ mod tests {
         let headers = Headers::new(&options).unwrap().of_call("orders", &[]).unwrap();
         assert_eq!(headers.get("authorization").unwrap(), "Bearer hidden");
         assert_eq!(headers.get("temporal-namespace").unwrap(), "orders");
+        assert_eq!(headers.get("supported-features").unwrap(), "follows-next-run-id");
         assert!(!format!("{options:?} {headers:?}").contains("hidden"));
         let broken = Headers::new(&given(&[], "hid\nden")).err().unwrap();
         assert!(broken.message.contains("API key") && !broken.message.contains("den"), "{broken}");

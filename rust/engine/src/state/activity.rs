@@ -77,7 +77,7 @@ pub fn next_deadline(activity: &ActivityRecord) -> Option<(Nanos, Deadline)> {
 }
 
 /// The pause before attempt `attempt + 1`.
-fn backoff(policy: &RetryPolicy, attempt: i32) -> Nanos {
+pub fn backoff(policy: &RetryPolicy, attempt: i32) -> Nanos {
     let initial = match length(&policy.initial_interval) {
         0 => SECOND,
         interval => interval,
@@ -96,7 +96,12 @@ pub fn is_retryable(failure: &Failure, policy: &RetryPolicy) -> bool {
     match &failure.failure_info {
         Some(FailureInfo::TerminatedFailureInfo(_) | FailureInfo::CanceledFailureInfo(_)) => false,
         Some(FailureInfo::TimeoutFailureInfo(info)) => {
-            matches!(info.timeout_type(), TimeoutType::StartToClose | TimeoutType::Heartbeat)
+            let name = match info.timeout_type() {
+                TimeoutType::StartToClose => "TemporalTimeout:StartToClose",
+                TimeoutType::Heartbeat => "TemporalTimeout:Heartbeat",
+                _ => return false,
+            };
+            !policy.non_retryable_error_types.iter().any(|kind| kind == name)
         }
         Some(FailureInfo::ServerFailureInfo(info)) => !info.non_retryable,
         Some(FailureInfo::ApplicationFailureInfo(info)) => !info.non_retryable && !policy.non_retryable_error_types.contains(&info.r#type),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use temporalio_protos::temporal::api::{
     command::v1::{Command, RecordMarkerCommandAttributes, ScheduleActivityTaskCommandAttributes, command::Attributes as C},
     common::v1::{Payload, Payloads, RetryPolicy},
-    enums::v1::{RetryState, TaskQueueKind, WorkflowExecutionStatus, WorkflowTaskFailedCause as Cause},
+    enums::v1::{TaskQueueKind, WorkflowExecutionStatus, WorkflowTaskFailedCause as Cause},
     history::v1::{
         ActivityTaskCancelRequestedEventAttributes, ActivityTaskScheduledEventAttributes, MarkerRecordedEventAttributes,
         TimerCanceledEventAttributes, TimerStartedEventAttributes, WorkflowExecutionCanceledEventAttributes,
@@ -17,14 +17,15 @@ use temporalio_protos::temporal::api::{
 
 use super::{
     activity::End,
-    limit::{MAX_BLOB_BYTES, MAX_ID_LENGTH, MAX_PENDING_ACTIVITIES},
+    chain::{Continued, Following},
+    limit::{MAX_ID_LENGTH, MAX_PENDING_ACTIVITIES},
     outgoing::{Outgoing, check_outgoing},
     record::{ActivityRecord, TimerRecord},
     run::{Ready, Run},
+    start::check_priority,
     time::{Nanos, SECOND, duration, is_negative, length},
     update::{Messages, Said},
 };
-use prost::Message;
 
 /// Why a completion is refused: the workflow task fails with it.
 pub type Refusal = (Cause, String);
@@ -40,8 +41,8 @@ pub struct Given<'a> {
 /// What a completion did beyond its events.
 #[derive(Default)]
 pub struct Applied {
-    /// The run went on as a new one with these attributes.
-    pub continued: Option<Box<WorkflowExecutionContinuedAsNewEventAttributes>>,
+    /// The run goes on as another.
+    pub following: Option<Following>,
     pub closed: bool,
     /// What other runs are to do.
     pub outgoing: Vec<Outgoing>,
@@ -55,13 +56,6 @@ fn is_closing(attributes: &C) -> bool {
             | C::CancelWorkflowExecutionCommandAttributes(_)
             | C::ContinueAsNewWorkflowExecutionCommandAttributes(_)
     )
-}
-
-pub fn check_blob(cause: Cause, name: &str, blob: &Option<impl Message>) -> Result<(), Refusal> {
-    match blob.as_ref().map_or(0, Message::encoded_len) {
-        size if size > MAX_BLOB_BYTES => Err((cause, format!("{name} has {size} bytes, the limit is {MAX_BLOB_BYTES}"))),
-        _ => Ok(()),
-    }
 }
 
 /// The checks of a retry policy, as the service does them.
@@ -87,7 +81,8 @@ pub fn check_retry_policy(policy: &Option<RetryPolicy>) -> Result<(), String> {
     Ok(())
 }
 
-fn with_defaults(policy: Option<RetryPolicy>) -> RetryPolicy {
+/// The policy with what the service sets where it says nothing.
+pub fn with_defaults(policy: Option<RetryPolicy>) -> RetryPolicy {
     let mut policy = policy.unwrap_or_default();
     let initial = if length(&policy.initial_interval) == 0 { SECOND } else { length(&policy.initial_interval) };
     policy.initial_interval = Some(duration(initial));
@@ -253,27 +248,35 @@ impl Run {
                     }
                 }
                 C::CompleteWorkflowExecutionCommandAttributes(end) => {
+                    let again = self.following_completion(now, &end.result, new_run_id);
+                    let new_execution_run_id = again.as_ref().map(|again| again.run_id.clone()).unwrap_or_default();
+                    self.record.new_run_id.clone_from(&new_execution_run_id);
                     self.add(
                         now,
                         Attributes::WorkflowExecutionCompletedEventAttributes(WorkflowExecutionCompletedEventAttributes {
                             result: end.result,
                             workflow_task_completed_event_id: completed,
-                            ..Default::default()
+                            new_execution_run_id,
                         }),
                     );
                     self.close(now, WorkflowExecutionStatus::Completed);
+                    applied.following = again.map(|again| Following::Again(Box::new(again)));
                 }
                 C::FailWorkflowExecutionCommandAttributes(end) => {
+                    let (state, again) = self.following_failure(now, &end.failure.clone().unwrap_or_default(), new_run_id);
+                    let new_execution_run_id = again.as_ref().map(|again| again.run_id.clone()).unwrap_or_default();
+                    self.record.new_run_id.clone_from(&new_execution_run_id);
                     self.add(
                         now,
                         Attributes::WorkflowExecutionFailedEventAttributes(WorkflowExecutionFailedEventAttributes {
                             failure: end.failure,
-                            retry_state: RetryState::RetryPolicyNotSet as i32,
+                            retry_state: state as i32,
                             workflow_task_completed_event_id: completed,
-                            ..Default::default()
+                            new_execution_run_id,
                         }),
                     );
                     self.close(now, WorkflowExecutionStatus::Failed);
+                    applied.following = again.map(|again| Following::Again(Box::new(again)));
                 }
                 C::CancelWorkflowExecutionCommandAttributes(end) => {
                     self.add(
@@ -286,10 +289,11 @@ impl Run {
                     self.close(now, WorkflowExecutionStatus::Canceled);
                 }
                 C::ContinueAsNewWorkflowExecutionCommandAttributes(next) => {
-                    let next = self.continue_as_new(now, next, completed, new_run_id());
-                    applied.continued = Some(Box::new(next));
+                    let retry_policy = next.retry_policy.clone().map(|policy| with_defaults(Some(policy)));
+                    let attributes = self.continue_as_new(now, next, completed, new_run_id());
+                    applied.following = Some(Following::Continued(Box::new(Continued { attributes, retry_policy })));
                 }
-                other => applied.outgoing.extend(self.initiate(now, namespace, other, completed)),
+                other => applied.outgoing.extend(self.initiate(now, namespace, other, &command.user_metadata, completed)),
             }
             self.annotate(before, command.user_metadata);
         }
@@ -460,36 +464,24 @@ fn check_activity(activity: &ScheduleActivityTaskCommandAttributes) -> Result<()
         ));
     }
     check_retry_policy(&activity.retry_policy).or_else(bad)?;
-    check_blob(Cause::BadScheduleActivityAttributes, "ScheduleActivityTaskCommandAttributes.Input", &activity.input)
+    check_priority(&activity.priority).or_else(|status| bad(status.message))
 }
 
 fn check_marker(marker: &RecordMarkerCommandAttributes) -> Result<(), Refusal> {
     if marker.marker_name.is_empty() {
         return Err((Cause::BadRecordMarkerAttributes, "MarkerName is not set on RecordMarkerCommand.".into()));
     }
-    let size = marker.details.iter().map(|(name, payloads)| name.len() + payloads.encoded_len()).sum::<usize>();
-    if size > MAX_BLOB_BYTES {
-        return Err((
-            Cause::BadRecordMarkerAttributes,
-            format!("RecordMarkerCommandAttributes.Details has {size} bytes, the limit is {MAX_BLOB_BYTES}"),
-        ));
-    }
-    check_blob(Cause::BadRecordMarkerAttributes, "RecordMarkerCommandAttributes.Failure", &marker.failure)
+    Ok(())
 }
 
 fn check_closing(attributes: &C) -> Result<(), Refusal> {
     match attributes {
-        C::CompleteWorkflowExecutionCommandAttributes(end) => {
-            check_blob(Cause::BadCompleteWorkflowExecutionAttributes, "CompleteWorkflowExecutionCommandAttributes.Result", &end.result)
-        }
+        C::CompleteWorkflowExecutionCommandAttributes(_) | C::CancelWorkflowExecutionCommandAttributes(_) => Ok(()),
         C::FailWorkflowExecutionCommandAttributes(end) => {
             if end.failure.is_none() {
                 return Err((Cause::BadFailWorkflowExecutionAttributes, "Failure is not set on FailWorkflowExecutionCommand".into()));
             }
-            check_blob(Cause::BadFailWorkflowExecutionAttributes, "FailWorkflowExecutionCommandAttributes.Failure", &end.failure)
-        }
-        C::CancelWorkflowExecutionCommandAttributes(end) => {
-            check_blob(Cause::BadCancelWorkflowExecutionAttributes, "CancelWorkflowExecutionCommandAttributes.Details", &end.details)
+            Ok(())
         }
         C::ContinueAsNewWorkflowExecutionCommandAttributes(next) => {
             if is_negative(&next.workflow_run_timeout)
@@ -498,7 +490,7 @@ fn check_closing(attributes: &C) -> Result<(), Refusal> {
             {
                 return Err((Cause::BadContinueAsNewAttributes, "a timeout of ContinueAsNewWorkflowExecutionCommand is negative".into()));
             }
-            check_blob(Cause::BadContinueAsNewAttributes, "ContinueAsNewWorkflowExecutionCommandAttributes.Input", &next.input)
+            check_retry_policy(&next.retry_policy).map_err(|text| (Cause::BadContinueAsNewAttributes, text))
         }
         other => {
             let text = format!("{other:?}");

@@ -6,6 +6,8 @@ use temporalio_protos::temporal::api::errordetails::v1::NotFoundFailure;
 
 /// The server's `limit.maxIDLength`.
 pub const MAX_ID_LENGTH: usize = 1000;
+/// What the server allows of a priority's fairness key.
+pub const MAX_FAIRNESS_KEY_LENGTH: usize = 64;
 /// The server's `limit.blobSize.error`: one payload field of a request or a command.
 pub const MAX_BLOB_BYTES: usize = 2 * 1024 * 1024;
 /// One page of a history; below gRPC's default message limit of 4 MiB.
@@ -25,6 +27,20 @@ pub const MAX_TAIL_EVENTS: usize = 512;
 pub const MAX_SIGNAL_REQUESTS: usize = 10_000;
 /// Queries waiting in one run.
 pub const MAX_QUERIES: usize = 1000;
+
+/// How long a history may become before the service ends its workflow (the server's `limit.historyCount.error` and
+/// `limit.historySize.error`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub history_events: i64,
+    pub history_bytes: i64,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { history_events: 50 * 1024, history_bytes: 50 * 1024 * 1024 }
+    }
+}
 
 pub fn invalid(message: impl Into<String>) -> Status {
     Status::new(Code::InvalidArgument, message)

@@ -4,15 +4,21 @@
 #![allow(deprecated)]
 
 mod activity;
+mod chain;
 mod command;
+mod cron;
+mod delete;
 mod filter;
 mod history;
 mod limit;
 mod matching;
 mod outgoing;
+mod oversize;
 mod query;
 mod read;
+mod rebuild;
 pub mod record;
+mod reset;
 mod run;
 mod start;
 mod task;
@@ -23,6 +29,7 @@ mod workflow_task;
 mod world;
 
 pub use filter::{Filter, Value};
+pub use limit::Limits;
 pub use read::info;
 pub use run::{Run, RunKey};
 pub use world::{CallId, Env, Read, Source, World};

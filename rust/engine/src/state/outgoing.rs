@@ -13,7 +13,7 @@ use temporalio_protos::temporal::api::{
     enums::v1::{
         CancelExternalWorkflowExecutionFailedCause as CancelCause, ParentClosePolicy,
         SignalExternalWorkflowExecutionFailedCause as SignalCause, StartChildWorkflowExecutionFailedCause as StartCause, TaskQueueKind,
-        WorkflowExecutionStatus, WorkflowIdReusePolicy, WorkflowTaskFailedCause as Cause,
+        WorkflowIdReusePolicy, WorkflowTaskFailedCause as Cause,
     },
     history::v1::{
         ChildWorkflowExecutionCanceledEventAttributes, ChildWorkflowExecutionCompletedEventAttributes,
@@ -25,16 +25,18 @@ use temporalio_protos::temporal::api::{
         StartChildWorkflowExecutionFailedEventAttributes, StartChildWorkflowExecutionInitiatedEventAttributes,
         WorkflowExecutionCancelRequestedEventAttributes, WorkflowExecutionSignaledEventAttributes, history_event::Attributes,
     },
+    sdk::v1::UserMetadata,
     taskqueue::v1::TaskQueue,
     workflowservice::v1 as api,
 };
 
 use super::{
-    command::{Refusal, check_blob, check_retry_policy},
+    command::{Refusal, check_retry_policy, with_defaults},
     limit::{MAX_ID_LENGTH, MAX_PENDING_CHILDREN},
     record::ChildRecord,
+    reset::was_reset,
     run::{Run, RunKey},
-    start::Parent,
+    start::{Parent, check_cron, check_priority, inherited_priority},
     time::{Nanos, duration, is_negative, length},
     world::{Env, World},
 };
@@ -45,7 +47,7 @@ const CLOSE_POLICY: &str = "by parent close policy";
 
 /// A request to another run, by the event that recorded it.
 pub enum Outgoing {
-    Child(i64, Box<StartChildWorkflowExecutionCommandAttributes>),
+    Child(i64, Box<StartChildWorkflowExecutionCommandAttributes>, Option<UserMetadata>),
     Signal(i64, Box<SignalExternalWorkflowExecutionCommandAttributes>),
     Cancel(i64, Box<RequestCancelExternalWorkflowExecutionCommandAttributes>),
 }
@@ -68,8 +70,7 @@ pub fn check_outgoing(namespace: &str, attributes: &C, children: usize) -> Resul
             if signal.signal_name.is_empty() {
                 return bad("SignalName is not set on SignalExternalWorkflowExecutionCommand");
             }
-            check_target(namespace, &signal.namespace, &target).or_else(|text| bad(&text))?;
-            check_blob(Cause::BadSignalInputSize, "SignalExternalWorkflowExecutionCommandAttributes.Input", &signal.input)
+            check_target(namespace, &signal.namespace, &target).or_else(|text| bad(&text))
         }
         C::RequestCancelExternalWorkflowExecutionCommandAttributes(cancel) => {
             let target = WorkflowExecution { workflow_id: cancel.workflow_id.clone(), run_id: cancel.run_id.clone() };
@@ -112,21 +113,26 @@ fn check_child(namespace: &str, child: &StartChildWorkflowExecutionCommandAttrib
     if timeouts.iter().any(|timeout| is_negative(timeout)) {
         return bad(format!("a timeout of child workflow {} is negative", child.workflow_id));
     }
-    if !child.cron_schedule.is_empty() {
-        return Err((Cause::FeatureDisabled, "the embedded engine does not do cron schedules yet".into()));
-    }
-    check_retry_policy(&child.retry_policy).or_else(bad)?;
-    check_blob(Cause::BadStartChildExecutionAttributes, "StartChildWorkflowExecutionCommandAttributes.Input", &child.input)
+    check_cron(&child.cron_schedule).or_else(bad)?;
+    check_priority(&child.priority).map_err(|status| status.message).or_else(bad)?;
+    check_retry_policy(&child.retry_policy).or_else(bad)
 }
 
 impl Run {
     /// Records a command that concerns another run.
-    pub fn initiate(&mut self, now: Nanos, namespace: &str, attributes: C, completed: i64) -> Option<Outgoing> {
+    pub fn initiate(
+        &mut self,
+        now: Nanos,
+        namespace: &str,
+        attributes: C,
+        metadata: &Option<UserMetadata>,
+        completed: i64,
+    ) -> Option<Outgoing> {
         Some(match attributes {
             C::StartChildWorkflowExecutionCommandAttributes(mut child) => {
                 self.complete_child(namespace, &mut child);
                 let id = self.add(now, child_initiated(namespace, &child, completed));
-                Outgoing::Child(id, Box::new(child))
+                Outgoing::Child(id, Box::new(child), metadata.clone())
             }
             C::SignalExternalWorkflowExecutionCommandAttributes(signal) => {
                 let initiated = SignalExternalWorkflowExecutionInitiatedEventAttributes {
@@ -179,6 +185,7 @@ impl Run {
             0 => super::workflow_task::DEFAULT_TASK_TIMEOUT,
             task => task,
         };
+        child.retry_policy = child.retry_policy.take().map(|policy| with_defaults(Some(policy)));
         child.memo = child.memo.take().filter(|memo| !memo.fields.is_empty());
         child.workflow_run_timeout = Some(duration(run));
         child.workflow_task_timeout = Some(duration(if run > 0 { task.min(run) } else { task }));
@@ -201,9 +208,10 @@ impl Run {
         WorkflowExecution { workflow_id: self.record.workflow_id.clone(), run_id: self.record.run_id.clone() }
     }
 
-    /// Whether this run was started by the run `parent`.
-    fn is_child_of(&self, parent: &WorkflowExecution) -> bool {
-        self.started().parent_workflow_execution.as_ref() == Some(parent)
+    /// Whether this run was started by the run `parent`, or by one that `parent` took the place of in a reset.
+    fn is_child_of(&self, parent: &WorkflowExecution, original_run_id: &str) -> bool {
+        let own = self.started().parent_workflow_execution.as_ref();
+        own.is_some_and(|own| own.workflow_id == parent.workflow_id && [parent.run_id.as_str(), original_run_id].contains(&&*own.run_id))
     }
 
     pub fn ask_to_cancel(&mut self, now: Nanos, attributes: WorkflowExecutionCancelRequestedEventAttributes) {
@@ -247,9 +255,9 @@ impl World {
     pub fn send(&mut self, env: &Env, from: RunKey, outgoing: Outgoing) {
         let open = self.runs.get(&from).is_some_and(Run::is_open);
         match outgoing {
-            Outgoing::Child(initiated, child) => {
+            Outgoing::Child(initiated, child, metadata) => {
                 if open || child.parent_close_policy() == ParentClosePolicy::Abandon {
-                    self.start_child(env, from, initiated, *child);
+                    self.start_child(env, from, initiated, *child, metadata);
                 }
             }
             Outgoing::Signal(initiated, signal) if open => self.signal_external(env, from, initiated, *signal),
@@ -258,7 +266,14 @@ impl World {
         }
     }
 
-    fn start_child(&mut self, env: &Env, from: RunKey, initiated: i64, child: StartChildWorkflowExecutionCommandAttributes) {
+    fn start_child(
+        &mut self,
+        env: &Env,
+        from: RunKey,
+        initiated: i64,
+        child: StartChildWorkflowExecutionCommandAttributes,
+        user_metadata: Option<UserMetadata>,
+    ) {
         let Some(run) = self.runs.get(&from) else { return };
         let execution = run.execution();
         let parent = Parent {
@@ -280,10 +295,12 @@ impl World {
             request_id: (env.new_id)(),
             workflow_id_reuse_policy: child.workflow_id_reuse_policy,
             retry_policy: child.retry_policy,
+            cron_schedule: child.cron_schedule,
             memo: child.memo,
             search_attributes: child.search_attributes,
             header: child.header,
-            priority: child.priority,
+            priority: inherited_priority(&run.started().priority, &child.priority),
+            user_metadata,
             ..Default::default()
         };
         let started = self.start_checked(env, request, Some(parent));
@@ -337,8 +354,10 @@ impl World {
             return None;
         }
         let key = self.find(env, &Some(target.clone())).ok()?;
+        let original =
+            self.by_run_id(&from.run_id).and_then(|key| self.runs.get(&key)).map(|run| run.started().original_execution_run_id.as_str());
         let run = self.runs.get(&key)?;
-        (!child_only || run.is_child_of(from)).then_some(key)
+        (!child_only || run.is_child_of(from, original.unwrap_or_default())).then_some(key)
     }
 
     fn signal_external(&mut self, env: &Env, from: RunKey, initiated: i64, signal: SignalExternalWorkflowExecutionCommandAttributes) {
@@ -444,11 +463,16 @@ impl World {
         if !std::mem::take(&mut run.just_closed) {
             return;
         }
-        let children = std::mem::take(&mut run.record.children);
+        let by_reset = was_reset(run);
+        let mut children = std::mem::take(&mut run.record.children);
+        if by_reset && !run.record.reset_run_id.is_empty() {
+            // They belong to the run that took its place.
+            children.clear();
+        }
         let execution = run.execution();
         let parent = run.started().parent_workflow_execution.clone().map(|parent| (parent, run.started().parent_initiated_event_id));
         self.note_closed(key);
-        if let Some((parent, initiated)) = parent {
+        if let Some((parent, initiated)) = parent.filter(|_| !by_reset) {
             self.tell_parent(env, key, &parent, initiated);
         }
         for child in children.into_values() {
@@ -472,6 +496,7 @@ impl World {
 
     fn tell_parent(&mut self, env: &Env, child: RunKey, parent: &WorkflowExecution, initiated: i64) {
         let Some(key) = self.find(env, &Some(parent.clone())).ok() else { return };
+        let key = self.after_resets(env, key);
         let namespace = self.namespace.clone();
         let started = match self.runs.get(&key) {
             Some(run) if run.is_open() => match run.record.children.get(&initiated) {
@@ -482,7 +507,7 @@ impl World {
         };
         let Some(run) = self.runs.get(&child) else { return };
         // A run that goes on as a new one has not ended for its parent.
-        if run.record.status == WorkflowExecutionStatus::ContinuedAsNew as i32 {
+        if !run.record.new_run_id.is_empty() {
             return;
         }
         let Some(end) = child_end(run, namespace, initiated, started) else { return };

@@ -52,6 +52,7 @@ pub fn system_info() -> api::GetSystemInfoResponse {
             activity_failure_include_heartbeat: true,
             encoded_failure_attributes: true,
             sdk_metadata: true,
+            eager_workflow_start: true,
             ..Default::default()
         }),
     }
@@ -314,6 +315,7 @@ impl World {
                     run_expiration_time: time(run.record.run_deadline),
                     cancel_requested: run.record.cancel_requested,
                     original_start_time: time(run.record.start_time),
+                    reset_run_id: run.record.reset_run_id.clone(),
                     ..Default::default()
                 }),
                 ..Default::default()

@@ -76,6 +76,12 @@ pub struct RunRecord {
     /// Children that were started and have not ended, by the event that initiated each.
     #[prost(btree_map = "int64, message", tag = "40")]
     pub children: std::collections::BTreeMap<i64, ChildRecord>,
+    /// The run that began when this one was reset.
+    #[prost(string, tag = "60")]
+    pub reset_run_id: String,
+    /// Of the reset that began this run.
+    #[prost(string, tag = "61")]
+    pub reset_request_id: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -205,6 +211,9 @@ pub struct ActivityRecord {
     pub queued: bool,
     #[prost(string, tag = "17")]
     pub last_identity: String,
+    /// Only while a run is made of its events: else the start is written with the end.
+    #[prost(int64, tag = "60")]
+    pub started_event_id: i64,
 }
 
 /// What a worker gets to prove which task it answers.

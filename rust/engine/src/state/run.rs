@@ -60,6 +60,8 @@ pub struct Run {
     pub busy: usize,
     /// The commands of a workflow task are being applied: their events come first, what follows from them waits.
     pub applies_commands: bool,
+    /// Its rows go with the next commit.
+    pub is_deleted: bool,
 }
 
 impl Run {

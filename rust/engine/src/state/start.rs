@@ -4,23 +4,25 @@ use durable_client::{Code, Status};
 use prost::Message;
 use prost_wkt_types::Duration;
 use temporalio_protos::temporal::api::{
-    common::v1::{Payloads, WorkflowExecution},
+    common::v1::{Payload, Payloads, Priority, WorkflowExecution},
     enums::v1::{
         ContinueAsNewInitiator, TaskQueueKind, WorkflowExecutionStatus, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
         WorkflowTaskFailedCause,
     },
     errordetails::v1::WorkflowExecutionAlreadyStartedFailure,
     history::v1::{
-        WorkflowExecutionCancelRequestedEventAttributes, WorkflowExecutionContinuedAsNewEventAttributes,
-        WorkflowExecutionSignaledEventAttributes, WorkflowExecutionStartedEventAttributes, WorkflowExecutionTerminatedEventAttributes,
-        history_event::Attributes,
+        WorkflowExecutionCancelRequestedEventAttributes, WorkflowExecutionSignaledEventAttributes, WorkflowExecutionStartedEventAttributes,
+        WorkflowExecutionTerminatedEventAttributes, history_event::Attributes,
     },
     workflowservice::v1 as api,
 };
 
 use super::{
-    command::check_retry_policy,
-    limit::{MAX_BLOB_BYTES, MAX_ID_LENGTH, MAX_SIGNAL_REQUESTS, check_blob, check_id, check_length, invalid, not_found},
+    command::{check_retry_policy, with_defaults},
+    cron::{self, Cron},
+    limit::{
+        MAX_BLOB_BYTES, MAX_FAIRNESS_KEY_LENGTH, MAX_ID_LENGTH, MAX_SIGNAL_REQUESTS, check_blob, check_id, check_length, invalid, not_found,
+    },
     run::{Run, RunKey},
     time::{Nanos, duration, is_negative, length, timestamp},
     world::{Answer, Env, World},
@@ -32,6 +34,16 @@ pub struct Parent {
     pub execution: WorkflowExecution,
     pub root: WorkflowExecution,
     pub initiated_event_id: i64,
+}
+
+/// What a run begins with.
+pub struct First {
+    pub workflow_id: String,
+    pub run_id: String,
+    pub attributes: WorkflowExecutionStartedEventAttributes,
+    pub request_id: String,
+    /// Above 0: that of the chain it belongs to.
+    pub execution_deadline: Nanos,
 }
 
 enum Conflict {
@@ -133,12 +145,11 @@ pub fn check_start(request: &api::StartWorkflowExecutionRequest) -> Result<(), S
             return Err(invalid(format!("An invalid {name}Seconds is set on request. cause: negative duration")));
         }
     }
-    if !request.cron_schedule.is_empty() {
-        if request.workflow_start_delay.is_some() {
-            return Err(invalid("CronSchedule and WorkflowStartDelay may not be used together."));
-        }
-        return Err(Status::new(Code::Unimplemented, "the embedded engine does not do cron schedules yet"));
+    if !request.cron_schedule.is_empty() && request.workflow_start_delay.is_some() {
+        return Err(invalid("CronSchedule and WorkflowStartDelay may not be used together."));
     }
+    check_cron(&request.cron_schedule).map_err(invalid)?;
+    check_priority(&request.priority)?;
     check_retry_policy(&request.retry_policy).map_err(invalid)?;
     check_blob("StartWorkflowExecutionRequest.Input", &request.input)?;
     match request.memo.as_ref().map_or(0, Message::encoded_len) {
@@ -147,6 +158,44 @@ pub fn check_start(request: &api::StartWorkflowExecutionRequest) -> Result<(), S
         }
         _ => Ok(()),
     }
+}
+
+/// A schedule must be readable and have a next moment.
+pub fn check_cron(schedule: &str) -> Result<(), String> {
+    if schedule.is_empty() {
+        return Ok(());
+    }
+    let cron = Cron::parse(schedule).map_err(|problem| format!("invalid CronSchedule. {schedule:?}: {problem}"))?;
+    // Whether there is a next moment does not depend on when it is asked, but for schedules that end with the calendar.
+    match cron.next(0) {
+        Some(_) => Ok(()),
+        None => Err("invalid CronSchedule, no time can be found to satisfy the schedule".into()),
+    }
+}
+
+/// The checks of a priority, as the service does them.
+pub fn check_priority(priority: &Option<Priority>) -> Result<(), Status> {
+    let Some(priority) = priority else { return Ok(()) };
+    if priority.priority_key < 0 {
+        return Err(invalid("priority key can't be negative"));
+    }
+    if priority.fairness_key.len() > MAX_FAIRNESS_KEY_LENGTH {
+        return Err(invalid("fairness key length exceeds limit"));
+    }
+    if priority.fairness_weight < 0.0 {
+        return Err(invalid("must be greater than zero"));
+    }
+    Ok(())
+}
+
+/// A priority whose unset fields are those of what it belongs to.
+pub fn inherited_priority(base: &Option<Priority>, own: &Option<Priority>) -> Option<Priority> {
+    let (Some(base), Some(own)) = (base, own) else { return own.clone().or_else(|| base.clone()) };
+    Some(Priority {
+        priority_key: if own.priority_key == 0 { base.priority_key } else { own.priority_key },
+        fairness_key: if own.fairness_key.is_empty() { base.fairness_key.clone() } else { own.fairness_key.clone() },
+        fairness_weight: if own.fairness_weight == 0.0 { base.fairness_weight } else { own.fairness_weight },
+    })
 }
 
 /// Policies that contradict each other.
@@ -173,6 +222,25 @@ fn limited_run_timeout(run: Option<Duration>, execution: &Option<Duration>) -> O
         (asked, limit) if asked > limit => Some(duration(limit)),
         _ => run,
     }
+}
+
+/// A task may not take longer than its run.
+fn limited_task_timeout(task: &Option<Duration>, run: &Option<Duration>) -> Duration {
+    let task = match length(task) {
+        0 => super::workflow_task::DEFAULT_TASK_TIMEOUT,
+        task => task,
+    };
+    duration(match length(run) {
+        0 => task,
+        run => task.min(run),
+    })
+}
+
+/// A text as the service itself writes one.
+fn encoded(text: &str) -> Option<Payloads> {
+    let metadata = [("encoding".to_owned(), b"json/plain".to_vec())].into();
+    let payload = Payload { metadata, data: format!("\"{}\"", text.escape_default()).into_bytes(), ..Default::default() };
+    Some(Payloads { payloads: vec![payload] })
 }
 
 fn already_started(run: &Run, message: String) -> Status {
@@ -224,10 +292,17 @@ impl World {
     pub fn start(&mut self, env: &Env, request: api::StartWorkflowExecutionRequest) -> Answer {
         self.check_namespace(&request.namespace)?;
         check_start(&request)?;
+        let identity = request.request_eager_execution.then(|| request.identity.clone());
         let (key, started) = self.start_checked(env, request, None)?;
+        // Handed out with the start's own commit; a start that is put off has no task yet.
+        let eager_workflow_task = match identity {
+            Some(identity) if started => self.take_workflow_task(env, key, &identity)?,
+            _ => None,
+        };
         let Some(run) = self.runs.get(&key) else { return Err(Status::new(Code::Internal, "the run has gone")) };
         Ok(Some(
             api::StartWorkflowExecutionResponse {
+                eager_workflow_task,
                 run_id: run.record.run_id.clone(),
                 first_execution_run_id: run.started().first_execution_run_id.clone(),
                 started,
@@ -245,18 +320,35 @@ impl World {
         request: api::StartWorkflowExecutionRequest,
         parent: Option<Parent>,
     ) -> Result<(RunKey, bool), Status> {
+        self.start_with(env, request, parent, |_| {})
+    }
+
+    /// The same; `prepare` does what is to happen in a new run before its first task.
+    fn start_with(
+        &mut self,
+        env: &Env,
+        request: api::StartWorkflowExecutionRequest,
+        parent: Option<Parent>,
+        prepare: impl FnOnce(&mut Run),
+    ) -> Result<(RunKey, bool), Status> {
+        let run_id = (env.new_id)();
         match self.conflict(env, &request)? {
             Conflict::Existing(key, started) => return Ok((key, started)),
             Conflict::Terminate(key) => {
                 if let Some(run) = self.run_mut(key) {
-                    run.terminate(env.now, "TerminateIfRunning WorkflowIdReusePolicy: Policy".into(), None, "history-service".into());
+                    let details = encoded(&format!("terminated by new runID: {run_id}"));
+                    run.terminate(env.now, "TerminateIfRunning WorkflowIdReusePolicy".into(), details, "history-service".into());
                     self.note_closed(key);
                 }
             }
             Conflict::Free => {}
         }
-        let run_id = (env.new_id)();
         let queue = request.task_queue.unwrap_or_default();
+        let run_timeout = limited_run_timeout(request.workflow_run_timeout, &request.workflow_execution_timeout);
+        let first_workflow_task_backoff = match cron::pause(&request.cron_schedule, env.now, env.now) {
+            Some(pause) => duration(pause),
+            None => request.workflow_start_delay.unwrap_or_default(),
+        };
         let mut attributes = WorkflowExecutionStartedEventAttributes {
             workflow_type: request.workflow_type,
             task_queue: Some(temporalio_protos::temporal::api::taskqueue::v1::TaskQueue {
@@ -266,17 +358,17 @@ impl World {
             }),
             input: request.input,
             workflow_execution_timeout: request.workflow_execution_timeout,
-            workflow_run_timeout: limited_run_timeout(request.workflow_run_timeout, &request.workflow_execution_timeout),
-            workflow_task_timeout: Some(match length(&request.workflow_task_timeout) {
-                0 => duration(super::workflow_task::DEFAULT_TASK_TIMEOUT),
-                timeout => duration(timeout),
-            }),
+            workflow_run_timeout: run_timeout,
+            workflow_task_timeout: Some(limited_task_timeout(&request.workflow_task_timeout, &run_timeout)),
             original_execution_run_id: run_id.clone(),
             first_execution_run_id: run_id.clone(),
             identity: request.identity,
-            retry_policy: request.retry_policy,
+            retry_policy: request.retry_policy.map(|policy| with_defaults(Some(policy))),
             attempt: 1,
-            first_workflow_task_backoff: Some(request.workflow_start_delay.unwrap_or_default()),
+            initiator: if request.cron_schedule.is_empty() { 0 } else { ContinueAsNewInitiator::CronSchedule as i32 },
+            first_workflow_task_backoff: Some(first_workflow_task_backoff),
+            eager_execution_accepted: request.request_eager_execution && length(&Some(first_workflow_task_backoff)) == 0,
+            cron_schedule: request.cron_schedule,
             memo: request.memo,
             search_attributes: request.search_attributes,
             header: request.header,
@@ -293,7 +385,8 @@ impl World {
             attributes.parent_initiated_event_id = parent.initiated_event_id;
             attributes.root_workflow_execution = Some(parent.root);
         }
-        let key = self.begin(env, request.workflow_id, run_id, attributes, request.request_id, 0);
+        let first = First { workflow_id: request.workflow_id, run_id, attributes, request_id: request.request_id, execution_deadline: 0 };
+        let key = self.begin(env, first, prepare);
         if let Some(run) = self.runs.get_mut(&key) {
             run.record.user_metadata = request.user_metadata.clone();
             if let (Some(event), Some(metadata)) = (run.tail.first_mut(), request.user_metadata) {
@@ -303,15 +396,9 @@ impl World {
         Ok((key, true))
     }
 
-    fn begin(
-        &mut self,
-        env: &Env,
-        workflow_id: String,
-        run_id: String,
-        mut attributes: WorkflowExecutionStartedEventAttributes,
-        request_id: String,
-        execution_deadline: Nanos,
-    ) -> RunKey {
+    /// Makes a run of its first event; `prepare` does what is to happen before its first task.
+    pub fn begin(&mut self, env: &Env, first: First, prepare: impl FnOnce(&mut Run)) -> RunKey {
+        let First { workflow_id, run_id, mut attributes, request_id, execution_deadline } = first;
         let key = self.next_key;
         self.next_key += 1;
         let mut run = Run::new(key, workflow_id, run_id, env.now);
@@ -327,6 +414,9 @@ impl World {
         }
         if length(&attributes.workflow_run_timeout) > 0 {
             run.record.run_deadline = env.now.saturating_add(length(&attributes.workflow_run_timeout)).saturating_add(delay);
+            if run.record.execution_deadline > 0 {
+                run.record.run_deadline = run.record.run_deadline.min(run.record.execution_deadline);
+            }
         }
         run.record.request_id = request_id;
         let kept = WorkflowExecutionStartedEventAttributes { input: None, header: None, continued_failure: None, ..attributes.clone() };
@@ -334,49 +424,11 @@ impl World {
         run.record.started = Some(kept);
         if delay > 0 {
             run.record.first_task_time = env.now.saturating_add(delay);
-        } else {
-            run.schedule_task(env.now);
         }
+        prepare(&mut run);
+        run.schedule_task(env.now);
         self.insert(run);
         key
-    }
-
-    /// The run after a continue-as-new.
-    pub fn begin_continued(&mut self, env: &Env, from: RunKey, next: WorkflowExecutionContinuedAsNewEventAttributes) {
-        let Some(old) = self.runs.get(&from) else { return };
-        let started = old.started().clone();
-        let (workflow_id, deadline) = (old.record.workflow_id.clone(), old.record.execution_deadline);
-        let attributes = WorkflowExecutionStartedEventAttributes {
-            workflow_type: next.workflow_type,
-            task_queue: next.task_queue,
-            input: next.input,
-            workflow_execution_timeout: started.workflow_execution_timeout,
-            workflow_run_timeout: next.workflow_run_timeout,
-            workflow_task_timeout: next.workflow_task_timeout,
-            continued_execution_run_id: old.record.run_id.clone(),
-            initiator: if next.initiator == 0 { ContinueAsNewInitiator::Workflow as i32 } else { next.initiator },
-            continued_failure: next.failure,
-            last_completion_result: next.last_completion_result,
-            original_execution_run_id: next.new_execution_run_id.clone(),
-            identity: started.identity,
-            first_execution_run_id: started.first_execution_run_id,
-            retry_policy: started.retry_policy,
-            attempt: 1,
-            first_workflow_task_backoff: Some(next.backoff_start_interval.unwrap_or_default()),
-            memo: next.memo,
-            search_attributes: next.search_attributes,
-            header: next.header,
-            workflow_id: workflow_id.clone(),
-            priority: started.priority,
-            parent_workflow_namespace: started.parent_workflow_namespace,
-            parent_workflow_namespace_id: started.parent_workflow_namespace_id,
-            parent_workflow_execution: started.parent_workflow_execution,
-            parent_initiated_event_id: started.parent_initiated_event_id,
-            root_workflow_execution: started.root_workflow_execution,
-            ..Default::default()
-        };
-        let request_id = (env.new_id)();
-        self.begin(env, workflow_id, next.new_execution_run_id, attributes, request_id, deadline);
     }
 
     pub fn signal_with_start(&mut self, env: &Env, request: api::SignalWithStartWorkflowExecutionRequest) -> Answer {
@@ -421,11 +473,16 @@ impl World {
             ..Default::default()
         };
         check_start(&start)?;
-        let (key, started) = self.start_checked(env, start, None)?;
+        let mut signal = Some((request.signal_name, request.signal_input, request.identity, request.request_id, request.header));
+        let mut send = |run: &mut Run| {
+            if let Some((name, input, identity, request_id, header)) = signal.take().filter(|_| run.is_open()) {
+                run.signal(env.now, name, input, identity, request_id, header);
+            }
+        };
+        let (key, started) = self.start_with(env, start, None, &mut send)?;
         let Some(run) = self.run_mut(key) else { return Err(Status::new(Code::Internal, "the run has gone")) };
-        if run.is_open() {
-            run.signal(env.now, request.signal_name, request.signal_input, request.identity, request.request_id, request.header);
-        }
+        // One that runs already has not got it.
+        send(run);
         Ok(Some(
             api::SignalWithStartWorkflowExecutionResponse {
                 run_id: run.record.run_id.clone(),

@@ -5,12 +5,9 @@ use prost::Message as _;
 use temporalio_protos::temporal::api::{
     command::v1::Command,
     common::v1::WorkflowExecution,
-    enums::v1::{QueryResultType, RetryState, WorkflowExecutionStatus, WorkflowTaskFailedCause as Cause},
+    enums::v1::{QueryResultType, WorkflowTaskFailedCause as Cause},
     failure::v1::{ApplicationFailureInfo, Failure, ServerFailureInfo, failure::FailureInfo},
-    history::v1::{
-        History, TimerFiredEventAttributes, WorkflowExecutionTimedOutEventAttributes, WorkflowTaskCompletedEventAttributes,
-        history_event::Attributes,
-    },
+    history::v1::{History, TimerFiredEventAttributes, WorkflowTaskCompletedEventAttributes, history_event::Attributes},
     protocol::v1::Message,
     taskqueue::v1::{StickyExecutionAttributes, TaskQueue},
     workflowservice::v1 as api,
@@ -18,11 +15,14 @@ use temporalio_protos::temporal::api::{
 
 use super::{
     activity::End,
+    chain::Again,
     command::Given,
     limit::{MAX_BLOB_BYTES, check_queue, invalid, not_found},
     matching::{Kind, LISTED, QueueKey, Task},
+    oversize::oversized,
     record::TaskToken,
     run::{Ready, Run, RunKey},
+    start::inherited_priority,
     time::{Nanos, SECOND, length, timestamp},
     update::{Messages, Said},
     workflow_task::pascal,
@@ -36,24 +36,16 @@ const MAX_BROUGHT_TWICE: i64 = 10;
 /// The server's long poll.
 const POLL: Nanos = 60 * SECOND;
 
-/// What is due in one run, in the order of the moments.
-pub fn handle_deadlines(run: &mut Run, now: Nanos) {
+/// What is due in one run, in the order of the moments; answers the run that follows, if this one ended.
+pub fn handle_deadlines(run: &mut Run, now: Nanos, new_id: &dyn Fn() -> String) -> Option<Again> {
     // Each turn removes or moves one deadline; the bound is a guard against a deadline that stays.
     for _ in 0..100_000 {
         if run.next_deadline().is_none_or(|at| at > now) {
-            return;
+            return None;
         }
         let over = |at: Nanos| at > 0 && at <= now;
         if over(run.record.run_deadline) || over(run.record.execution_deadline) {
-            run.force_close(now);
-            run.add(
-                now,
-                Attributes::WorkflowExecutionTimedOutEventAttributes(WorkflowExecutionTimedOutEventAttributes {
-                    retry_state: RetryState::RetryPolicyNotSet as i32,
-                    ..Default::default()
-                }),
-            );
-            run.close(now, WorkflowExecutionStatus::TimedOut);
+            return run.time_out(now, new_id);
         } else if over(run.record.first_task_time) {
             run.record.first_task_time = 0;
             run.schedule_task(now);
@@ -82,6 +74,7 @@ pub fn handle_deadlines(run: &mut Run, now: Nanos) {
             run.handle_task_deadline(now);
         }
     }
+    None
 }
 
 fn task_gone() -> Status {
@@ -219,7 +212,13 @@ impl World {
         Ok(self.take_workflow_task(env, key, identity)?.map(Into::into))
     }
 
-    fn take_workflow_task(&mut self, env: &Env, key: RunKey, identity: &str) -> Result<Option<api::PollWorkflowTaskQueueResponse>, Status> {
+    /// Starts the waiting workflow task of a run for a worker that is not at a queue.
+    pub fn take_workflow_task(
+        &mut self,
+        env: &Env,
+        key: RunKey,
+        identity: &str,
+    ) -> Result<Option<api::PollWorkflowTaskQueueResponse>, Status> {
         let epoch = self.epoch;
         let request_id = (env.new_id)();
         let Some(run) = self.run_mut(key) else { return Ok(None) };
@@ -291,6 +290,7 @@ impl World {
         let request_id = (env.new_id)();
         let Some(run) = self.run_mut(key) else { return Ok(None) };
         let (workflow_type, run_id) = (run.started().workflow_type.clone(), run.record.run_id.clone());
+        let priority = run.started().priority.clone();
         let execution = WorkflowExecution { workflow_id: run.record.workflow_id.clone(), run_id: run_id.clone() };
         let Some(activity) = run.start_activity(env.now, id, identity, request_id, epoch) else { return Ok(None) };
         let Some(command) = activity.command.clone() else { return Ok(None) };
@@ -322,7 +322,7 @@ impl World {
                 start_to_close_timeout: command.start_to_close_timeout,
                 heartbeat_timeout: command.heartbeat_timeout,
                 retry_policy: command.retry_policy,
-                priority: command.priority,
+                priority: inherited_priority(&priority, &command.priority),
                 ..Default::default()
             }
             .into(),
@@ -369,6 +369,12 @@ impl World {
         let messages = std::mem::take(&mut request.messages);
         let namespace = self.namespace.clone();
         let Some(run) = self.run_mut(key) else { return Err(task_gone()) };
+        if let Some((cause, message)) = oversized(&request.commands) {
+            let message = refusal(cause, &message);
+            run.abort_sent_updates();
+            run.end_by_refusal(env.now, cause, message.clone(), &identity);
+            return Err(invalid(message));
+        }
         let messages = match run.check_completion(&namespace, &request.commands, messages) {
             Ok(messages) => messages,
             Err((cause, message)) => {
@@ -425,8 +431,8 @@ impl World {
         if applied.closed {
             self.note_closed(key);
         }
-        if let Some(next) = applied.continued {
-            self.begin_continued(env, key, *next);
+        if let Some(following) = applied.following {
+            self.begin_following(env, key, following);
         }
         for outgoing in applied.outgoing {
             self.send(env, key, outgoing);
@@ -580,6 +586,11 @@ fn server_failure(message: String, non_retryable: bool) -> Failure {
     Failure { message, failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo { non_retryable })), ..Default::default() }
 }
 
+/// A refusal in the service's words.
+fn refusal(cause: Cause, message: &str) -> String {
+    format!("{}: {message}", pascal(cause.as_str_name(), "WORKFLOW_TASK_FAILED_CAUSE_"))
+}
+
 /// What is kept of a failure that is too large: its message and its type.
 fn without_details(failure: Failure) -> Failure {
     let failure_info = match failure.failure_info {
@@ -594,6 +605,12 @@ fn without_details(failure: Failure) -> Failure {
 }
 
 impl Run {
+    /// Ends the run whose task was completed with something that no later attempt would do better.
+    fn end_by_refusal(&mut self, now: Nanos, cause: Cause, message: String, identity: &str) {
+        self.end_failed_task(now, cause, Some(server_failure(message.clone(), false)), identity);
+        self.terminate(now, message, None, "history-service".into());
+    }
+
     /// Checks a completion as a whole: nothing has changed when this refuses.
     fn check_completion(&self, namespace: &str, commands: &[Command], messages: Vec<Message>) -> Result<Messages, (Cause, String)> {
         let checked = super::update::parse(messages).and_then(|messages| {
@@ -601,8 +618,7 @@ impl Run {
             self.check_commands(namespace, commands)?;
             Ok(messages)
         });
-        let messages = checked
-            .map_err(|(cause, message)| (cause, format!("{}: {message}", pascal(cause.as_str_name(), "WORKFLOW_TASK_FAILED_CAUSE_"))))?;
+        let messages = checked.map_err(|(cause, message)| (cause, refusal(cause, &message)))?;
         if self.ends_unseen(commands) {
             return Err((Cause::UnhandledCommand, "UnhandledCommand".into()));
         }

@@ -69,6 +69,8 @@ pub struct Update {
     pub request: Request,
     /// Named its run: it does not move on to the next one.
     pub pinned: bool,
+    /// An event of the history holds its request: no message brings it to the worker.
+    pub by_event: bool,
     /// The order in which updates came.
     pub order: u64,
     pub waiters: Vec<Waiter>,
@@ -175,7 +177,7 @@ impl Run {
             ));
         }
         self.update_count += 1;
-        let update = Update { stage: Stage::Admitted, request, pinned, order: self.update_count, waiters: Vec::new() };
+        let update = Update { stage: Stage::Admitted, request, pinned, by_event: false, order: self.update_count, waiters: Vec::new() };
         self.updates.insert(id, update);
         self.schedule_speculative_task(now);
         Ok(())
@@ -199,14 +201,14 @@ impl Run {
         unsent.sort_by_key(|(_, update)| update.order);
         unsent
             .into_iter()
-            .map(|(id, update)| {
+            .filter_map(|(id, update)| {
                 update.stage = Stage::Sent;
-                Message {
+                (!update.by_event).then(|| Message {
                     id: format!("{id}/request"),
                     protocol_instance_id: id.clone(),
                     sequencing_id: Some(SequencingId::EventId(started_event_id - 1)),
                     body: Some(prost_wkt_types::Any { type_url: format!("{URL}Request"), value: update.request.encode_to_vec() }),
-                }
+                })
             })
             .collect()
     }
@@ -271,11 +273,13 @@ impl Run {
             stage: Stage::Sent,
             request: acceptance.accepted_request.unwrap_or_default(),
             pinned: true,
+            by_event: false,
             order: count,
             waiters: Vec::new(),
         });
         update.stage = Stage::Accepted;
-        let accepted_request = Some(std::mem::take(&mut update.request));
+        let request = std::mem::take(&mut update.request);
+        let accepted_request = (!update.by_event).then_some(request);
         let accepted_event_id = self.add(
             now,
             Attributes::WorkflowExecutionUpdateAcceptedEventAttributes(WorkflowExecutionUpdateAcceptedEventAttributes {
@@ -290,9 +294,18 @@ impl Run {
 
     /// An update that was accepted before the engine was started.
     pub fn adopt_accepted_update(&mut self, id: &str) {
+        self.adopt_update(id, Stage::Accepted);
+    }
+
+    /// An update that waits in the history.
+    pub fn adopt_admitted_update(&mut self, id: &str) {
+        self.adopt_update(id, Stage::Admitted);
+    }
+
+    fn adopt_update(&mut self, id: &str, stage: Stage) {
         self.update_count += 1;
-        let update =
-            Update { stage: Stage::Accepted, request: Request::default(), pinned: true, order: self.update_count, waiters: Vec::new() };
+        let (request, order) = (Request::default(), self.update_count);
+        let update = Update { stage, request, pinned: true, by_event: true, order, waiters: Vec::new() };
         self.updates.insert(id.to_owned(), update);
     }
 

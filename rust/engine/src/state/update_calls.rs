@@ -6,7 +6,7 @@ use temporalio_protos::{
     google::rpc,
     temporal::api::{
         common::v1::WorkflowExecution,
-        enums::v1::{UpdateWorkflowExecutionLifecycleStage as Lifecycle, WorkflowExecutionStatus, WorkflowIdConflictPolicy},
+        enums::v1::{UpdateWorkflowExecutionLifecycleStage as Lifecycle, WorkflowIdConflictPolicy},
         errordetails::v1::{MultiOperationExecutionFailure, PermissionDeniedFailure, multi_operation_execution_failure::OperationStatus},
         failure::v1::MultiOperationExecutionAborted,
         history::v1::history_event::Attributes,
@@ -257,10 +257,7 @@ impl World {
     /// Accepted updates of an ended run fail; others go to the run that continues it, or their callers learn that it closed.
     fn end_updates_of_closed(&mut self, env: &Env, key: RunKey) {
         let Some(run) = self.runs.get(&key) else { return };
-        let next = match run.record.status == WorkflowExecutionStatus::ContinuedAsNew as i32 {
-            true => self.by_run_id(&run.record.new_run_id),
-            false => None,
-        };
+        let next = self.by_run_id(&run.record.new_run_id);
         let Some(run) = self.runs.get_mut(&key) else { return };
         let mut updates: Vec<_> = std::mem::take(&mut run.updates).into_iter().collect();
         updates.sort_by_key(|(_, update)| update.order);

@@ -172,8 +172,21 @@ impl Run {
 
     /// The started task failed; the next attempt is scheduled.
     pub fn fail_task(&mut self, now: Nanos, cause: WorkflowTaskFailedCause, failure: Option<Failure>, identity: &str) {
+        if let Some(task) = self.end_failed_task(now, cause, failure, identity) {
+            self.after_failure(now, &task, cause != WorkflowTaskFailedCause::UnhandledCommand);
+        }
+    }
+
+    /// The started task failed and no attempt follows from it.
+    pub fn end_failed_task(
+        &mut self,
+        now: Nanos,
+        cause: WorkflowTaskFailedCause,
+        failure: Option<Failure>,
+        identity: &str,
+    ) -> Option<TaskRecord> {
         self.write_speculative();
-        let Some(task) = self.record.task.take() else { return };
+        let task = self.record.task.take()?;
         let message = failure.as_ref().map_or(String::new(), |failure| failure.message.clone());
         if !task.is_transient() {
             self.add(
@@ -190,7 +203,7 @@ impl Run {
         }
         self.record.task_problem_cause = format!("WorkflowTaskFailedCause{}", pascal(cause.as_str_name(), "WORKFLOW_TASK_FAILED_CAUSE_"));
         self.record.task_problem = message;
-        self.after_failure(now, &task, cause != WorkflowTaskFailedCause::UnhandledCommand);
+        Some(task)
     }
 
     fn time_out_task(&mut self, now: Nanos, kind: TimeoutType) {

@@ -7,9 +7,9 @@ use durable_client::{Code, Request, Response, Status};
 use temporalio_protos::temporal::api::{errordetails::v1::NamespaceNotFoundFailure, history::v1::HistoryEvent, workflowservice::v1 as api};
 
 use super::{
+    chain::Following,
     filter::Filter,
-    limit::MAX_CLOSED_RUNS,
-    limit::{invalid, not_found},
+    limit::{Limits, MAX_CLOSED_RUNS, invalid, not_found},
     matching::{Kind, Queue, QueueKey, Task},
     query::Query,
     read::HistoryWait,
@@ -55,6 +55,7 @@ pub struct World {
     pub namespace: String,
     pub epoch: i64,
     pub next_key: RunKey,
+    pub limits: Limits,
     pub runs: HashMap<RunKey, Run>,
     latest: HashMap<String, RunKey>,
     by_run_id: HashMap<String, RunKey>,
@@ -79,8 +80,8 @@ pub struct World {
 pub type Answer = Result<Option<Response>, Status>;
 
 impl World {
-    pub fn new(namespace: String, epoch: i64, next_key: RunKey) -> World {
-        World { namespace, epoch, next_key, next_query: 1, ..Default::default() }
+    pub fn new(namespace: String, epoch: i64, next_key: RunKey, limits: Limits) -> World {
+        World { namespace, epoch, next_key, limits, next_query: 1, ..Default::default() }
     }
 
     /// Takes a stored run into memory; `recover` after a start of the engine.
@@ -221,6 +222,8 @@ impl World {
             Request::ExecuteMultiOperation(r) => self.execute_multi(env, call, *r, true),
             Request::RequestCancelWorkflowExecution(r) => self.request_cancel(env, *r),
             Request::TerminateWorkflowExecution(r) => self.terminate(env, *r),
+            Request::ResetWorkflowExecution(r) => self.reset(env, *r),
+            Request::DeleteWorkflowExecution(r) => self.delete(env, *r),
             Request::PollWorkflowTaskQueue(r) => self.poll(env, call, Kind::Workflow, &r.namespace, r.task_queue, r.identity),
             Request::PollActivityTaskQueue(r) => self.poll(env, call, Kind::Activity, &r.namespace, r.task_queue, r.identity),
             Request::RespondWorkflowTaskCompleted(r) => self.workflow_task_completed(env, *r),
@@ -291,6 +294,13 @@ impl World {
         let queue = match &response {
             Response::PollWorkflowTaskQueue(r) if !r.task_token.is_empty() => self.queue_of(&r.task_token, Kind::Workflow),
             Response::PollActivityTaskQueue(r) if !r.task_token.is_empty() => self.queue_of(&r.task_token, Kind::Activity),
+            Response::StartWorkflowExecution(r) => {
+                // The task that an eager start brought along.
+                if let Some(task) = r.eager_workflow_task.clone().filter(|task| !task.task_token.is_empty()) {
+                    self.undelivered(task.into());
+                }
+                None
+            }
             _ => None,
         };
         if let Some(queue) = queue {
@@ -316,9 +326,12 @@ impl World {
     pub fn handle_time(&mut self, env: &Env) {
         while let Some((at, key)) = self.deadlines.first().copied().filter(|(at, _)| *at <= env.now) {
             self.deadlines.remove(&(at, key));
-            if let Some(run) = self.run_mut(key) {
+            let again = self.run_mut(key).and_then(|run| {
                 run.deadline = None;
-                super::task::handle_deadlines(run, env.now);
+                super::task::handle_deadlines(run, env.now, env.new_id)
+            });
+            if let Some(again) = again {
+                self.begin_following(env, key, Following::Again(Box::new(again)));
             }
             self.file(key);
         }
@@ -375,6 +388,7 @@ impl World {
                 break;
             }
             for key in &touched {
+                self.end_if_too_long(env, *key);
                 self.handle_close(env, *key);
                 self.settle_updates(env, *key);
                 self.route_ready(env, *key);
@@ -389,6 +403,20 @@ impl World {
             }
         }
         self.evict();
+    }
+
+    /// A history that has grown beyond every use: the service ends its workflow.
+    fn end_if_too_long(&mut self, env: &Env, key: RunKey) {
+        let limits = self.limits;
+        let Some(run) = self.runs.get_mut(&key).filter(|run| run.is_open()) else { return };
+        let reason = if run.record.history_bytes > limits.history_bytes {
+            "Workflow history size exceeds limit."
+        } else if run.last_event_id() > limits.history_events {
+            "Workflow history count exceeds limit."
+        } else {
+            return;
+        };
+        run.terminate(env.now, reason.into(), None, "history-service".into());
     }
 
     fn evict(&mut self) {

@@ -88,6 +88,12 @@ impl Store {
             let mut activity = transaction.prepare_cached("INSERT OR REPLACE INTO activities VALUES(?,?,?)")?;
             let mut ended = transaction.prepare_cached("DELETE FROM activities WHERE run_key=? AND scheduled_event_id=?")?;
             for run in runs {
+                if run.is_deleted {
+                    for table in ["events", "activities", "runs"] {
+                        transaction.prepare_cached(&format!("DELETE FROM {table} WHERE run_key = ?"))?.execute([run.key])?;
+                    }
+                    continue;
+                }
                 let record = &run.record;
                 upsert.execute(params![
                     run.key,

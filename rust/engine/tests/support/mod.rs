@@ -22,7 +22,7 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 pub fn memory(time_skipping: bool) -> Arc<Engine> {
-    Engine::open(EngineOptions { location: Location::Memory, namespace: "default".into(), time_skipping }).expect("opens")
+    Engine::open(EngineOptions { time_skipping, ..EngineOptions::new(Location::Memory) }).expect("opens")
 }
 
 pub fn file(path: &Path) -> Arc<Engine> {
