@@ -49,6 +49,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("targets", nargs="+", metavar="MODULE_OR_FILE", help="a module as in an import statement, a file or a directory")
     check.add_argument("--format", choices=["text", "json"], default="text", help="how findings are printed (default: text)")
+    server = commands.add_parser(
+        "server",
+        help="put an engine on a port, for other processes and other languages",
+        description="Serves a database file to Temporal clients and workers of this machine: this package's (Client.connect('HOST:PORT')), the "
+        "official SDKs and the 'temporal' command. Prints 'listening on HOST:PORT' when it is ready; SIGTERM and SIGINT stop it in order.",
+    )
+    server.add_argument("--db", required=True, metavar="FILE", help="where everything lives; ':memory:' keeps nothing")
+    server.add_argument(
+        "--listen", default="127.0.0.1:7233", metavar="HOST:PORT", help="an address of this machine (default: 127.0.0.1:7233); port 0: a free one"
+    )
+    server.add_argument("--namespace", default="default", metavar="NAME", help="the one namespace that is served (default: default)")
+    server.add_argument("--log-format", choices=["text", "json"], default="text", help="how the log on stderr looks (default: text)")
+    server.add_argument(
+        "--log-level", choices=["debug", "info", "warning", "error"], default="info", help="'debug' logs every call (default: info)"
+    )
     return parser
 
 
@@ -115,15 +130,30 @@ def _check(arguments: argparse.Namespace) -> int:
     return EXIT_FINDINGS if report.findings else 0
 
 
+def _server(arguments: argparse.Namespace) -> int:
+    from durable_anyio import _serving
+    from durable_anyio.exceptions import RPCError
+
+    options = _serving.Options(arguments.db, arguments.listen, arguments.namespace, arguments.log_format, arguments.log_level)
+    try:
+        _serving.run(options)
+    except RPCError as error:
+        return _fail(_message(error), EXIT_USAGE)
+    return 0
+
+
 def _message(error: BaseException) -> str:
     return str(getattr(error, "message", error))
+
+
+_COMMANDS = {"check": _check, "demo": _demo, "server": _server}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and answers its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        return _check(options) if options.command == "check" else _demo(options)
+        return _COMMANDS[options.command](options)
     except BrokenPipeError:
         # Whoever read our output is gone; keep the interpreter from complaining about it at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -17,8 +17,9 @@ use tokio::{
 use crate::{
     answer::Owed,
     error::{BridgeError, Result, report_panics_to},
-    messages::{Call, Command, Commands, Connect, SetHeaders, StartWorker, StopWorker, command::Kind},
+    messages::{Call, Command, Commands, Connect, SetHeaders, StartServer, StartWorker, StopServer, StopWorker, command::Kind},
     queue::{ERROR, INFO, Queue, WARNING},
+    serving::Serving,
     target::{self, Target},
     workers::Workers,
 };
@@ -41,6 +42,7 @@ struct State {
     queue: Arc<Queue>,
     connection: Mutex<Connection>,
     workers: Workers,
+    serving: Serving,
     /// Calls that are open, by their command's id.
     calls: Mutex<HashMap<u64, AbortHandle>>,
 }
@@ -64,7 +66,13 @@ impl Core {
             .enable_all()
             .build()
             .map_err(start)?;
-        let state = State { queue, connection: Mutex::new(Connection::None), workers: Workers::default(), calls: Mutex::default() };
+        let state = State {
+            queue,
+            connection: Mutex::new(Connection::None),
+            workers: Workers::default(),
+            serving: Serving::default(),
+            calls: Mutex::default(),
+        };
         Ok(Core { runtime: Mutex::new(Some(runtime)), state: Arc::new(state) })
     }
 
@@ -100,6 +108,7 @@ impl Core {
         {
             let _inside = runtime.enter();
             self.state.workers.abandon();
+            self.state.serving.abandon();
         }
         if let Connection::Made(target) = connection {
             target.close();
@@ -141,6 +150,8 @@ impl State {
             Some(Kind::AdvanceTime(advance)) => self.advance(runtime, Duration::from_millis(advance.by_ms), owed),
             Some(Kind::CurrentTime(_)) => owed.give(self.current_time()),
             Some(Kind::SetHeaders(headers)) => owed.give(self.set_headers(headers)),
+            Some(Kind::StartServer(start)) => owed.give(self.start_server(start)),
+            Some(Kind::StopServer(stop)) => self.stop_server(runtime, &stop, owed),
         }
     }
 
@@ -192,7 +203,7 @@ impl State {
         // Held while the task is entered, so that a call which ends at once does not leave its entry behind.
         let mut calls = lock(&self.calls);
         let task = runtime.spawn(async move {
-            let answer = asked.answer(&target, CallOptions { timeout, metadata }, reserved);
+            let answer = asked.answer(&target, CallOptions { timeout, metadata, is_remote: false }, reserved);
             let outcome = match timeout {
                 // In process nobody else bounds the call.
                 Some(timeout) => tokio::time::timeout(timeout, answer)
@@ -242,6 +253,15 @@ impl State {
             let stopped = state.workers.stop(command.worker, Duration::from_millis(command.graceful_timeout_ms)).await;
             owed.give(stopped.map(|()| Vec::new()));
         });
+    }
+
+    fn start_server(&self, command: StartServer) -> std::result::Result<Vec<u8>, Status> {
+        self.serving.start(&self.target()?, command, &self.queue)
+    }
+
+    fn stop_server(self: &Arc<Self>, runtime: &Handle, command: &StopServer, owed: Owed) {
+        let (state, grace) = (self.clone(), Duration::from_millis(command.graceful_timeout_ms));
+        runtime.spawn(async move { owed.give(state.serving.stop(grace).await) });
     }
 
     /// Hands an answer of Python's to its worker. A worker that is gone has nobody waiting for it.

@@ -8,6 +8,7 @@ mod messages;
 mod queue;
 mod registry;
 mod replay;
+mod serving;
 mod target;
 mod workers;
 

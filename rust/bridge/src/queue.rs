@@ -14,6 +14,7 @@ use prost::Message;
 
 use crate::messages::{Event, Item, Items, item::Kind};
 
+pub const DEBUG: u32 = 10;
 pub const INFO: u32 = 20;
 pub const WARNING: u32 = 30;
 pub const ERROR: u32 = 40;

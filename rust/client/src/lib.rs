@@ -7,6 +7,8 @@ mod grpc;
 mod status;
 
 #[cfg(feature = "grpc")]
-pub use grpc::{CallHeaders, Change, GrpcConnection, GrpcOptions, HttpConnectProxy, KeepAlive, Observer, RetryOptions, Secret, Tls};
+pub use grpc::{
+    BytesCodec, CallHeaders, Change, GrpcConnection, GrpcOptions, HttpConnectProxy, KeepAlive, Observer, RetryOptions, Secret, Tls,
+};
 pub use service::{CallOptions, RawCall, RawFuture, Request, Response, Rpc, Service, ServiceFuture, call};
 pub use status::{Code, Status};

@@ -20,8 +20,7 @@ pub type RawFuture = Pin<Box<dyn Future<Output = Result<Vec<u8>, Status>> + Send
 pub trait Service: Send + Sync + 'static {
     fn call(&self, request: Request) -> ServiceFuture;
 
-    /// The same with wishes for this one call. In process there are no headers to send and no network to wait for, so
-    /// the default ignores them; whoever needs a bound there drops the future.
+    /// The same with wishes for this one call, which the default ignores; whoever needs a bound drops the future.
     fn call_with(&self, request: Request, options: CallOptions) -> ServiceFuture {
         let _ = options;
         self.call(request)
@@ -51,13 +50,15 @@ pub struct RawCall {
     pub request: Vec<u8>,
 }
 
-/// Wishes for one call over the wire.
+/// Wishes for one call, and what is known of its caller.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallOptions {
-    /// The whole time the call may take, retries included; none: the connection's own bounds.
+    /// The whole time the call may take, retries included; none: the connection's own bounds. Long polls answer empty before it is over.
     pub timeout: Option<Duration>,
     /// Headers for this call, after the connection's own.
     pub metadata: Vec<(String, String)>,
+    /// The caller is another process: work that it is given is in its hands also when this process ends.
+    pub is_remote: bool,
 }
 
 /// A request message that knows its RPC.
@@ -132,9 +133,12 @@ rpcs! {
     GetSystemInfo: GetSystemInfoRequest => GetSystemInfoResponse;
     GetClusterInfo: GetClusterInfoRequest => GetClusterInfoResponse;
     DescribeNamespace: DescribeNamespaceRequest => DescribeNamespaceResponse;
+    ListNamespaces: ListNamespacesRequest => ListNamespacesResponse;
+    RegisterNamespace: RegisterNamespaceRequest => RegisterNamespaceResponse;
     StartWorkflowExecution: StartWorkflowExecutionRequest => StartWorkflowExecutionResponse;
     SignalWithStartWorkflowExecution: SignalWithStartWorkflowExecutionRequest => SignalWithStartWorkflowExecutionResponse;
     GetWorkflowExecutionHistory: GetWorkflowExecutionHistoryRequest => GetWorkflowExecutionHistoryResponse;
+    GetWorkflowExecutionHistoryReverse: GetWorkflowExecutionHistoryReverseRequest => GetWorkflowExecutionHistoryReverseResponse;
     DescribeWorkflowExecution: DescribeWorkflowExecutionRequest => DescribeWorkflowExecutionResponse;
     QueryWorkflow: QueryWorkflowRequest => QueryWorkflowResponse;
     SignalWorkflowExecution: SignalWorkflowExecutionRequest => SignalWorkflowExecutionResponse;
@@ -159,4 +163,5 @@ rpcs! {
     ListWorkflowExecutions: ListWorkflowExecutionsRequest => ListWorkflowExecutionsResponse;
     CountWorkflowExecutions: CountWorkflowExecutionsRequest => CountWorkflowExecutionsResponse;
     DescribeTaskQueue: DescribeTaskQueueRequest => DescribeTaskQueueResponse;
+    ListTaskQueuePartitions: ListTaskQueuePartitionsRequest => ListTaskQueuePartitionsResponse;
 }

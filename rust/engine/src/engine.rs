@@ -13,12 +13,12 @@ use std::{
 };
 
 use crossbeam_channel::{Sender, TrySendError, bounded};
-use durable_client::{Code, Request, Service, ServiceFuture, Status};
+use durable_client::{CallOptions, Code, Request, Service, ServiceFuture, Status};
 use tokio::sync::oneshot;
 
 use crate::{
     EngineOptions, Location, OpenError,
-    host::{Host, Message, Shown},
+    host::{Caller, Host, Message, Shown},
     lock::FileLock,
     store::{self, Store},
 };
@@ -133,6 +133,11 @@ impl Drop for Engine {
 
 impl Service for Engine {
     fn call(&self, request: Request) -> ServiceFuture {
+        self.call_with(request, CallOptions::default())
+    }
+
+    fn call_with(&self, request: Request, options: CallOptions) -> ServiceFuture {
+        let caller = Caller { is_remote: options.is_remote, timeout: options.timeout };
         let closed = self.closed.load(Ordering::Acquire);
         let shared = self.shared.clone();
         Box::pin(async move {
@@ -141,7 +146,7 @@ impl Service for Engine {
             }
             let id = shared.calls.fetch_add(1, Ordering::Relaxed);
             let (sender, receiver) = oneshot::channel();
-            match shared.sender.try_send(Message::Call(id, request, sender)) {
+            match shared.sender.try_send(Message::Call(id, request, caller, sender)) {
                 Ok(()) => {}
                 Err(TrySendError::Full(_)) => {
                     return Err(Status::new(Code::ResourceExhausted, "too many requests are waiting for the engine"));

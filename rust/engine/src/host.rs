@@ -28,8 +28,15 @@ const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 pub type Sender = oneshot::Sender<Result<Response, Status>>;
 
+/// What is known of whoever made a call.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Caller {
+    pub is_remote: bool,
+    pub timeout: Option<Duration>,
+}
+
 pub enum Message {
-    Call(CallId, Request, Sender),
+    Call(CallId, Request, Caller, Sender),
     Gone(CallId),
     Advance(Duration, oneshot::Sender<()>),
     Stop,
@@ -128,8 +135,11 @@ impl Host {
             self.tick();
             for message in batch {
                 match message {
-                    Message::Call(id, request, sender) => {
+                    Message::Call(id, request, caller, sender) => {
                         self.senders.insert(id, sender);
+                        if caller.is_remote {
+                            self.world.note_remote(id, caller.timeout.map(|timeout| self.mono().saturating_add(nanos(timeout))));
+                        }
                         calls.push((id, request));
                     }
                     Message::Gone(id) => {

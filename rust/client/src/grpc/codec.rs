@@ -6,8 +6,8 @@ use tonic::{
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
-#[derive(Default)]
-pub(super) struct BytesCodec;
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BytesCodec;
 
 impl Codec for BytesCodec {
     type Encode = Vec<u8>;

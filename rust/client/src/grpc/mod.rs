@@ -21,7 +21,6 @@ use tonic::{
 use tonic_prost::ProstCodec;
 
 use self::{
-    codec::BytesCodec,
     headers::Headers,
     link::Link,
     retry::{Failed, Nature, Origin},
@@ -29,6 +28,7 @@ use self::{
 use crate::{CallOptions, Code, RawCall, RawFuture, Request, Response, Rpc, Service, ServiceFuture, Status};
 
 pub use self::{
+    codec::BytesCodec,
     link::{Change, Observer},
     options::{CallHeaders, GrpcOptions, HttpConnectProxy, KeepAlive, RetryOptions, Secret, Tls},
 };
@@ -83,7 +83,7 @@ impl Service for GrpcConnection {
         let wire = self.wire.clone();
         Box::pin(async move {
             let nature = Nature::of(&request);
-            let CallOptions { timeout, metadata } = options;
+            let CallOptions { timeout, metadata, .. } = options;
             let namespace = namespace_of(&request).unwrap_or_default();
             within(timeout, request.name(), wire.retry(nature, request.name(), || wire.attempt(&request, nature, namespace, &metadata)))
                 .await
@@ -95,7 +95,7 @@ impl Service for GrpcConnection {
         Box::pin(async move {
             let path = path(&call.service, &call.method)?;
             let nature = Nature::of_name(&call.method);
-            let CallOptions { timeout, metadata } = options;
+            let CallOptions { timeout, metadata, .. } = options;
             let attempt = || async {
                 let limit = nature.attempt_timeout();
                 let headers = wire.headers.of_call(&call.namespace, &metadata).map_err(Failed::refused)?;
@@ -284,6 +284,7 @@ fn namespace_of(request: &Request) -> Option<&str> {
     macro_rules! namespace_if {
         (GetSystemInfo, $request:ident, $response:ident) => {};
         (GetClusterInfo, $request:ident, $response:ident) => {};
+        (ListNamespaces, $request:ident, $response:ident) => {};
         ($rpc:ident, $request:ident, $response:ident) => {
             if let Request::$rpc(message) = request {
                 return Some(&message.namespace);

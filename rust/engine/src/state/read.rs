@@ -4,10 +4,8 @@ use durable_client::{Code, Response, Status};
 use prost::Message;
 use temporalio_protos::temporal::api::{
     common::v1::{Payload, SearchAttributes, WorkflowExecution},
-    enums::v1::{HistoryEventFilterType, NamespaceState, PendingActivityState, PendingWorkflowTaskState, TaskQueueType},
+    enums::v1::{HistoryEventFilterType, PendingActivityState, PendingWorkflowTaskState},
     history::v1::{History, HistoryEvent},
-    namespace::v1::{NamespaceConfig, NamespaceInfo},
-    taskqueue::v1::{PollerInfo, TaskQueueStats, TaskQueueStatus},
     workflow::v1::{
         PendingActivityInfo, PendingChildExecutionInfo, PendingWorkflowTaskInfo, WorkflowExecutionConfig, WorkflowExecutionExtendedInfo,
         WorkflowExecutionInfo,
@@ -19,7 +17,6 @@ use super::{
     filter::Filter,
     history::is_close,
     limit::{MAX_PAGE_BYTES, invalid, not_found},
-    matching::{Kind, LISTED},
     record::{ActivityRecord, ChildRecord, HistoryToken, RunRecord},
     run::{Run, RunKey},
     time::{Nanos, SECOND, duration, length, timestamp},
@@ -41,32 +38,6 @@ pub struct HistoryWait {
 
 pub fn page_token(run: &Run, next: i64, end: i64) -> Vec<u8> {
     HistoryToken { run_id: run.record.run_id.clone(), next_event_id: next, end_event_id: end }.encode_to_vec()
-}
-
-pub fn system_info() -> api::GetSystemInfoResponse {
-    api::GetSystemInfoResponse {
-        server_version: SERVER_VERSION.into(),
-        capabilities: Some(api::get_system_info_response::Capabilities {
-            signal_and_query_header: true,
-            internal_error_differentiation: true,
-            activity_failure_include_heartbeat: true,
-            encoded_failure_attributes: true,
-            sdk_metadata: true,
-            eager_workflow_start: true,
-            ..Default::default()
-        }),
-    }
-}
-
-pub fn cluster_info() -> api::GetClusterInfoResponse {
-    api::GetClusterInfoResponse {
-        server_version: SERVER_VERSION.into(),
-        cluster_name: "embedded".into(),
-        history_shard_count: 1,
-        persistence_store: "sqlite".into(),
-        visibility_store: "sqlite".into(),
-        ..Default::default()
-    }
 }
 
 /// What lists and descriptions say of a run.
@@ -200,6 +171,37 @@ impl World {
         Ok(None)
     }
 
+    /// A page from the end: the events before the token's, newest first.
+    pub fn get_history_reverse(&mut self, env: &Env, request: api::GetWorkflowExecutionHistoryReverseRequest) -> Answer {
+        self.check_namespace(&request.namespace)?;
+        let Some(mut execution) = request.execution else { return Err(invalid("Execution is not set on request.")) };
+        let mut token = HistoryToken::default();
+        if !request.next_page_token.is_empty() {
+            token = HistoryToken::decode(request.next_page_token.as_slice()).map_err(|_| invalid("Invalid NextPageToken."))?;
+            execution.run_id = token.run_id.clone();
+        }
+        let key = self.find(env, &Some(execution))?;
+        let Some(run) = self.runs.get(&key) else { return Err(not_found("the run has gone")) };
+        let last = run.record.next_event_id;
+        let end = if token.next_event_id > 0 { token.next_event_id.min(last) } else { last };
+        let mut count = i64::from(request.maximum_page_size).clamp(0, DEFAULT_PAGE as i64);
+        if count == 0 {
+            count = DEFAULT_PAGE as i64;
+        }
+        // A page is bounded in bytes from its oldest event on; the newest must be in it.
+        let (mut events, from) = loop {
+            let from = (end - count).max(1);
+            let (events, next) = self.events_page(env, run, from, end, usize::MAX)?;
+            if next >= end || count <= 1 {
+                break (events, from);
+            }
+            count /= 2;
+        };
+        events.reverse();
+        let next_page_token = if from > 1 { page_token(run, from, 0) } else { Vec::new() };
+        Ok(Some(api::GetWorkflowExecutionHistoryReverseResponse { history: Some(History { events }), next_page_token }.into()))
+    }
+
     /// The next page of a workflow task's history; the last one ends with the task's transient events.
     fn task_page(&self, env: &Env, key: RunKey, from: i64, end: i64) -> Result<Response, Status> {
         let Some(run) = self.runs.get(&key) else { return Err(not_found("the run has gone")) };
@@ -267,23 +269,6 @@ impl World {
         api::GetWorkflowExecutionHistoryResponse { history: Some(History::default()), next_page_token, ..Default::default() }
     }
 
-    pub fn describe_namespace(&self, request: api::DescribeNamespaceRequest) -> Answer {
-        self.check_namespace(&request.namespace)?;
-        Ok(Some(
-            api::DescribeNamespaceResponse {
-                namespace_info: Some(NamespaceInfo {
-                    name: self.namespace.clone(),
-                    state: NamespaceState::Registered as i32,
-                    id: self.namespace.clone(),
-                    ..Default::default()
-                }),
-                config: Some(NamespaceConfig::default()),
-                ..Default::default()
-            }
-            .into(),
-        ))
-    }
-
     pub fn describe(&mut self, env: &Env, request: api::DescribeWorkflowExecutionRequest) -> Answer {
         self.check_namespace(&request.namespace)?;
         let key = self.find(env, &request.execution)?;
@@ -347,37 +332,5 @@ impl World {
         let filter = Filter::parse(&request.query).map_err(invalid)?;
         self.read_later(call, Read::Count(filter));
         Ok(None)
-    }
-
-    pub fn describe_task_queue(&mut self, env: &Env, request: api::DescribeTaskQueueRequest) -> Answer {
-        self.check_namespace(&request.namespace)?;
-        let kind = if request.task_queue_type() == TaskQueueType::Activity { Kind::Activity } else { Kind::Workflow };
-        let name = request.task_queue.map(|queue| queue.name).unwrap_or_default();
-        super::limit::check_queue(&name)?;
-        let key = (kind, name);
-        let Some(queue) = self.queues.get(&key) else { return Ok(Some(api::DescribeTaskQueueResponse::default().into())) };
-        let backlog = queue.tasks.iter().filter(|task| self.is_waiting(&key, task)).count() as i64;
-        let mut pollers: Vec<PollerInfo> = queue
-            .seen
-            .iter()
-            .filter(|(_, at)| env.mono - **at < LISTED)
-            .map(|(identity, at)| PollerInfo {
-                last_access_time: Some(timestamp(env.now - (env.mono - at))),
-                identity: identity.clone(),
-                rate_per_second: 100_000.0,
-                ..Default::default()
-            })
-            .collect();
-        pollers.sort_by(|a, b| a.identity.cmp(&b.identity));
-        #[allow(deprecated)]
-        let response = api::DescribeTaskQueueResponse {
-            pollers,
-            stats: Some(TaskQueueStats { approximate_backlog_count: backlog, ..Default::default() }),
-            task_queue_status: request
-                .include_task_queue_status
-                .then(|| TaskQueueStatus { backlog_count_hint: backlog, ..Default::default() }),
-            ..Default::default()
-        };
-        Ok(Some(response.into()))
     }
 }

@@ -188,6 +188,7 @@ impl World {
                 Some(Waiting::Poll(_, identity)) => identity.clone(),
                 _ => String::new(),
             };
+            self.hand_to(call);
             let response = match task {
                 Task::Workflow(run) => self.hand_out_workflow(env, run, &identity),
                 Task::Activity(run, id) => self.hand_out_activity(env, run, id, &identity),
@@ -219,7 +220,7 @@ impl World {
         key: RunKey,
         identity: &str,
     ) -> Result<Option<api::PollWorkflowTaskQueueResponse>, Status> {
-        let epoch = self.epoch;
+        let epoch = self.hand_out_epoch();
         let request_id = (env.new_id)();
         let Some(run) = self.run_mut(key) else { return Ok(None) };
         if run.start_task(env.now, identity, request_id, epoch).is_none() {
@@ -286,7 +287,7 @@ impl World {
     }
 
     fn hand_out_activity(&mut self, env: &Env, key: RunKey, id: i64, identity: &str) -> Result<Option<Response>, Status> {
-        let (epoch, namespace) = (self.epoch, self.namespace.clone());
+        let (epoch, namespace) = (self.hand_out_epoch(), self.namespace.clone());
         let request_id = (env.new_id)();
         let Some(run) = self.run_mut(key) else { return Ok(None) };
         let (workflow_type, run_id) = (run.started().workflow_type.clone(), run.record.run_id.clone());

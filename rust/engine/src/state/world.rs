@@ -14,7 +14,7 @@ use super::{
     query::Query,
     read::HistoryWait,
     run::{Ready, Run, RunKey},
-    time::Nanos,
+    time::{Nanos, SECOND},
 };
 
 pub type CallId = u64;
@@ -63,6 +63,10 @@ pub struct World {
     pub queues: HashMap<QueueKey, Queue>,
     hot: BTreeSet<QueueKey>,
     pub waiting: HashMap<CallId, Waiting>,
+    /// Calls of other processes, with their deadline where they have one.
+    remote: HashMap<CallId, Option<Nanos>>,
+    /// Whether what is handed out now goes to another process.
+    hands_to_remote: bool,
     waits: BTreeSet<(Nanos, CallId)>,
     /// The deadline of each waiting call, so that an answered one leaves `waits` at once: polls come by the thousand a second.
     waits_until: HashMap<CallId, Nanos>,
@@ -76,6 +80,11 @@ pub struct World {
     replies: Vec<(CallId, Result<Response, Status>)>,
     reads: Vec<(CallId, Read)>,
 }
+
+/// The epoch of work in the hands of other processes: they outlive this one, so that no later epoch voids what they hold.
+const REMOTE_EPOCH: i64 = i64::MAX;
+/// How long before its caller's deadline a long poll is answered, empty: the answer has to get there.
+const POLL_MARGIN: Nanos = SECOND;
 
 pub type Answer = Result<Option<Response>, Status>;
 
@@ -205,12 +214,32 @@ impl World {
         Err(namespace_not_found(namespace))
     }
 
+    /// The call is another process's, which has a deadline on the monotonic clock. Before [`World::handle`].
+    pub fn note_remote(&mut self, call: CallId, deadline: Option<Nanos>) {
+        self.remote.insert(call, deadline);
+    }
+
+    /// From here on, what is handed out goes to the caller of `call`.
+    pub fn hand_to(&mut self, call: CallId) {
+        self.hands_to_remote = self.remote.contains_key(&call);
+    }
+
+    /// What marks work as handed out to the present caller: work of this process's own workers is void when the process ends.
+    pub fn hand_out_epoch(&self) -> i64 {
+        if self.hands_to_remote { REMOTE_EPOCH } else { self.epoch }
+    }
+
     /// Applies one request; its reply comes out of [`World::take_replies`], at once or later.
     pub fn handle(&mut self, env: &Env, call: CallId, request: Request) {
+        self.hand_to(call);
         let answer = match request {
-            Request::GetSystemInfo(_) => Ok(Some(super::read::system_info().into())),
-            Request::GetClusterInfo(_) => Ok(Some(super::read::cluster_info().into())),
+            Request::GetSystemInfo(_) => Ok(Some(super::namespace::system_info().into())),
+            Request::GetClusterInfo(_) => Ok(Some(super::namespace::cluster_info().into())),
             Request::DescribeNamespace(r) => self.describe_namespace(*r),
+            Request::ListNamespaces(_) => self.list_namespaces(),
+            Request::RegisterNamespace(r) => self.register_namespace(*r),
+            Request::ListTaskQueuePartitions(r) => self.list_task_queue_partitions(*r),
+            Request::GetWorkflowExecutionHistoryReverse(r) => self.get_history_reverse(env, *r),
             Request::StartWorkflowExecution(r) => self.start(env, *r),
             Request::SignalWithStartWorkflowExecution(r) => self.signal_with_start(env, *r),
             Request::GetWorkflowExecutionHistory(r) => self.get_history(env, call, *r),
@@ -248,6 +277,7 @@ impl World {
 
     pub fn reply(&mut self, call: CallId, answer: Result<Response, Status>) {
         self.forget_wait(call);
+        self.remote.remove(&call);
         self.replies.push((call, answer));
     }
 
@@ -255,7 +285,10 @@ impl World {
         self.reads.push((call, read));
     }
 
-    pub fn wait(&mut self, call: CallId, until: Nanos, waiting: Waiting) {
+    pub fn wait(&mut self, call: CallId, mut until: Nanos, waiting: Waiting) {
+        if let (Waiting::Poll(..) | Waiting::History(..), Some(Some(deadline))) = (&waiting, self.remote.get(&call)) {
+            until = until.min(deadline - POLL_MARGIN);
+        }
         self.waiting.insert(call, waiting);
         self.waits.insert((until, call));
         self.waits_until.insert(call, until);
@@ -270,6 +303,7 @@ impl World {
     /// The caller has gone.
     pub fn gone(&mut self, call: CallId) {
         self.forget_wait(call);
+        self.remote.remove(&call);
         match self.waiting.remove(&call) {
             Some(Waiting::Poll(queue, _)) => {
                 if let Some(queue) = self.queues.get_mut(&queue) {
