@@ -9,10 +9,10 @@ import pytest
 
 from durable_anyio import Client, Replayer, Worker
 
-from ..contract.activities import ACTIVITIES
-from ..contract.scenario import Scenario
-from ..contract.scenarios import SCENARIOS
-from ..contract.workflows import WORKFLOWS
+from contract.activities import ACTIVITIES
+from contract.scenario import Scenario
+from contract.scenarios import SCENARIOS
+from contract.workflows import WORKFLOWS
 from .running import Running
 
 pytestmark = pytest.mark.anyio
