@@ -83,18 +83,17 @@ class Server:
 
 async def serve(options: Options) -> None:
     """Serves until SIGTERM or SIGINT; a second signal ends the process as usual."""
-    begun = time.monotonic()
+    begun, directory = time.monotonic(), os.getcwd()
     # Opened before anything else: a signal during the start stops it in order, too.
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         server = Server(options.db, listen=options.listen, namespace=options.namespace, logs_calls=options.log_level == "debug")
         async with server:
-            place = "in memory" if options.db == _MEMORY else os.path.abspath(options.db)
             # For whoever started it: one line on the standard output, and nothing else there.
             print(f"listening on {server.address}", flush=True)
             logger.info(
                 "serving address=%s db=%s namespace=%s pid=%d start_ms=%d",
                 server.address,
-                place,
+                options.db if options.db == _MEMORY else os.path.join(directory, options.db),
                 options.namespace,
                 os.getpid(),
                 (time.monotonic() - begun) * 1000,

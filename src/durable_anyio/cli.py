@@ -52,12 +52,15 @@ def _parser() -> argparse.ArgumentParser:
     server = commands.add_parser(
         "server",
         help="put an engine on a port, for other processes and other languages",
-        description="Serves a database file to Temporal clients and workers of this machine: this package's (Client.connect('HOST:PORT')), the "
+        description="Serves a database file to clients and workers of this machine: this package's (Client.connect('HOST:PORT')), the "
         "official SDKs and the 'temporal' command. Prints 'listening on HOST:PORT' when it is ready; SIGTERM and SIGINT stop it in order.",
     )
     server.add_argument("--db", required=True, metavar="FILE", help="where everything lives; ':memory:' keeps nothing")
     server.add_argument(
-        "--listen", default="127.0.0.1:7233", metavar="HOST:PORT", help="an address of this machine (default: 127.0.0.1:7233); port 0: a free one"
+        "--listen",
+        default="127.0.0.1:7233",
+        metavar="HOST:PORT",
+        help="on this machine (default: 127.0.0.1:7233); port 0: a free one",
     )
     server.add_argument("--namespace", default="default", metavar="NAME", help="the one namespace that is served (default: default)")
     server.add_argument("--log-format", choices=["text", "json"], default="text", help="how the log on stderr looks (default: text)")

@@ -54,6 +54,9 @@ class Api:
         assert isinstance(answer, bytes)
         return answer
 
+    def future_raw(self, path: str, request: bytes = b"", timeout: float | None = 30) -> Any:
+        return self.channel.unary_unary(path, request_serializer=None, response_deserializer=None).future(request, timeout=timeout)
+
     def start(self, workflow_id: str, *, task_queue: str, workflow_type: str = "Any", **fields: Any) -> Any:
         return self.call(
             "StartWorkflowExecution",
@@ -66,9 +69,7 @@ class Api:
         )
 
     def poll(self, task_queue: str, *, timeout: float = 30) -> Any:
-        return self.call(
-            "PollWorkflowTaskQueue", namespace="default", task_queue={"name": task_queue}, identity="a test", timeout=timeout
-        )
+        return self.call("PollWorkflowTaskQueue", namespace="default", task_queue={"name": task_queue}, identity="a test", timeout=timeout)
 
 
 def status(error: grpc.RpcError) -> tuple[grpc.StatusCode, str]:

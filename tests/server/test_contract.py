@@ -6,13 +6,13 @@ import uuid
 from collections.abc import AsyncIterator
 
 import pytest
-
-from durable_anyio import Client, Replayer, Worker
-
 from contract.activities import ACTIVITIES
 from contract.scenario import Scenario
 from contract.scenarios import SCENARIOS
 from contract.workflows import WORKFLOWS
+
+from durable_anyio import Client, Replayer, Worker
+
 from .running import Running
 
 pytestmark = pytest.mark.anyio

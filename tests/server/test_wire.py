@@ -49,8 +49,8 @@ def test_refusals_have_their_details(api: Api) -> None:
         api.call("DescribeNamespace", namespace="nobody's")
     error = caught.value
     assert isinstance(error, grpc.Call)
-    trailers = dict(error.trailing_metadata() or ())
-    detail = proto.message("google.rpc.Status").FromString(trailers["grpc-status-details-bin"])
+    trailers: Any = error.trailing_metadata()
+    detail = proto.message("google.rpc.Status").FromString(dict(trailers)["grpc-status-details-bin"])
     assert (detail.code, detail.message) == (grpc.StatusCode.NOT_FOUND.value[0], error.details())
     assert detail.details[0].type_url.endswith("/temporal.api.errordetails.v1.NamespaceNotFoundFailure")
 
@@ -93,7 +93,7 @@ def test_a_poll_is_answered_empty_before_its_deadline(api: Api) -> None:
 
 def test_a_history_that_is_waited_for_is_answered_before_the_deadline(api: Api) -> None:
     api.start("waited-for", task_queue="nobody")
-    fields = {"namespace": "default", "execution": {"workflow_id": "waited-for"}, "wait_new_event": True}
+    fields: dict[str, Any] = {"namespace": "default", "execution": {"workflow_id": "waited-for"}, "wait_new_event": True}
     first = api.call("GetWorkflowExecutionHistory", **fields)
     assert len(first.history.events) > 0
     second = api.call("GetWorkflowExecutionHistory", **fields, next_page_token=first.next_page_token, timeout=1.5)
@@ -103,7 +103,7 @@ def test_a_history_that_is_waited_for_is_answered_before_the_deadline(api: Api) 
 
 def test_a_deadline_ends_a_call(api: Api) -> None:
     api.start("never-answers", task_queue="nobody-answers")
-    query = {"namespace": "default", "execution": {"workflow_id": "never-answers"}, "query": {"query_type": "any"}}
+    query: dict[str, Any] = {"namespace": "default", "execution": {"workflow_id": "never-answers"}, "query": {"query_type": "any"}}
     assert _refusal(lambda: api.call("QueryWorkflow", **query, timeout=0.5))[0] is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
