@@ -31,7 +31,7 @@ impl World {
         let task_queue_status = request
             .include_task_queue_status
             .then(|| TaskQueueStatus { backlog_count_hint: stats.approximate_backlog_count, ..Default::default() });
-        let effective_rate_limit = request.report_config.then(|| api::describe_task_queue_response::EffectiveRateLimit {
+        let effective_rate_limit = request.report_config.then_some(api::describe_task_queue_response::EffectiveRateLimit {
             requests_per_second: UNLIMITED as f32,
             rate_limit_source: RateLimitSource::System as i32,
         });
