@@ -50,7 +50,13 @@ pub fn next_deadline(activity: &ActivityRecord) -> Option<(Nanos, Deadline)> {
             next = Some((at, deadline));
         }
     };
+    let schedule_to_close = length(&command.schedule_to_close_timeout);
     if activity.started_time > 0 {
+        // The service's attempts begin a moment after they are scheduled, so that of equal timeouts the whole one ends first. Here both may
+        // be one moment.
+        if schedule_to_close > 0 {
+            consider(activity.scheduled_time, schedule_to_close, Deadline::Timeout(TimeoutType::ScheduleToClose));
+        }
         let start_to_close = length(&command.start_to_close_timeout);
         if start_to_close > 0 {
             consider(activity.started_time, start_to_close, Deadline::Timeout(TimeoutType::StartToClose));
@@ -68,8 +74,7 @@ pub fn next_deadline(activity: &ActivityRecord) -> Option<(Nanos, Deadline)> {
             consider(activity.attempt_time, schedule_to_start, Deadline::Timeout(TimeoutType::ScheduleToStart));
         }
     }
-    // Last: of two timeouts at one moment the service takes the narrower.
-    let schedule_to_close = length(&command.schedule_to_close_timeout);
+    // Last: while it waits, the service takes the narrower of two timeouts at one moment.
     if schedule_to_close > 0 {
         consider(activity.scheduled_time, schedule_to_close, Deadline::Timeout(TimeoutType::ScheduleToClose));
     }

@@ -123,6 +123,9 @@ impl Run {
     }
 }
 
+/// The service's words where whoever terminates says nothing.
+const NO_REASON: &str = "terminated by user via frontend";
+
 pub fn check_start(request: &api::StartWorkflowExecutionRequest) -> Result<(), Status> {
     check_policies(request)?;
     if request.workflow_id.len() > MAX_ID_LENGTH {
@@ -522,7 +525,8 @@ impl World {
         let run = self.find_open(env, &request.workflow_execution)?;
         check_chain(run, &request.first_execution_run_id)?;
         check_blob("TerminateWorkflowExecutionRequest.Details", &request.details)?;
-        run.terminate(env.now, request.reason, request.details, request.identity);
+        let reason = if request.reason.is_empty() { NO_REASON.to_owned() } else { request.reason };
+        run.terminate(env.now, reason, request.details, request.identity);
         let key = run.key;
         self.note_closed(key);
         Ok(Some(api::TerminateWorkflowExecutionResponse::default().into()))
