@@ -16,11 +16,11 @@ from anyio.abc import TaskGroup
 from ._bridge.proto import message
 from ._commands import STEP_HEADER
 from ._definitions import ActivityDefinition, check_arguments
-from ._failure import failure_from_exception
+from ._failure import failure_to_tell
 from .activity import Info, current_context
 from .common import Priority, RetryPolicy
 from .converter import PayloadConverter
-from .exceptions import ApplicationError, CancelledError, DataConversionError
+from .exceptions import ApplicationError, CancelledError
 
 __all__ = ["ActivityRunner"]
 
@@ -181,10 +181,7 @@ class ActivityRunner:
         return result
 
     def _fill_failure(self, completion: Any, error: Exception, start: Any) -> None:
-        try:
-            failure = failure_from_exception(error, self._converter)
-        except DataConversionError as problem:
-            failure = failure_from_exception(problem, self._converter)
+        failure = failure_to_tell(error, self._converter)
         if isinstance(error, CancelledError):
             completion.result.cancelled.failure.CopyFrom(failure)
             return

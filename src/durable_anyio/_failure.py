@@ -18,7 +18,7 @@ from google.protobuf import json_format
 
 from ._backend import Cancelled
 from ._bridge import proto
-from .converter import PayloadConverter
+from .converter import PayloadConverter, default
 from .exceptions import (
     ActivityError,
     ApplicationError,
@@ -33,7 +33,7 @@ from .exceptions import (
     TimeoutType,
 )
 
-__all__ = ["exception_from_failure", "failure_from_exception"]
+__all__ = ["exception_from_failure", "failure_from_exception", "failure_to_tell"]
 
 SOURCE = "durable-anyio"
 GROUP_TYPE = "ExceptionGroup"
@@ -59,6 +59,27 @@ def failure_from_exception(error: BaseException, converter: PayloadConverter) ->
     :raises DataConversionError: if the details of a `FailureError` cannot be encoded.
     """
     return _encode(error, converter, MAX_DEPTH)
+
+
+def failure_to_tell(error: BaseException, converter: PayloadConverter) -> Any:
+    """The Failure that tells `error`, also where details of it or of its causes cannot be encoded: a text in their place says why."""
+    return _encode(error, _Lenient(converter), MAX_DEPTH)
+
+
+class _Lenient(PayloadConverter):
+    """Encodes what it can, and says of the rest why it cannot."""
+
+    def __init__(self, converter: PayloadConverter) -> None:
+        self._converter = converter
+
+    def to_payloads(self, values: Sequence[Any]) -> list[Any]:
+        try:
+            return self._converter.to_payloads(values)
+        except DataConversionError as problem:
+            return default().to_payloads([f"the details could not be encoded: {problem}"])
+
+    def from_payloads(self, payloads: Sequence[Any], types: Sequence[Any | None] = ()) -> list[Any]:
+        return self._converter.from_payloads(payloads, types)
 
 
 def exception_from_failure(failure: Any, converter: PayloadConverter) -> Exception:

@@ -40,7 +40,7 @@ from ._definitions import (
     check_arguments,
     workflow_definition,
 )
-from ._failure import failure_from_exception
+from ._failure import failure_to_tell
 from ._handlers import make_handler
 from ._workflow_activities import Activities, StartedActivity
 from ._workflow_held import holds
@@ -70,11 +70,7 @@ _EVICTED_FOR_NONDETERMINISM = 3
 def failed_completion(run_id: str, error: BaseException, converter: PayloadConverter) -> Any:
     """The completion that fails the workflow task with `error` as the reason."""
     completion = _Completion(run_id=run_id)
-    try:
-        failure = failure_from_exception(error, converter)
-    except DataConversionError as problem:  # the error's own details cannot be encoded
-        failure = failure_from_exception(problem, converter)
-    completion.failed.failure.CopyFrom(failure)
+    completion.failed.failure.CopyFrom(failure_to_tell(error, converter))
     nondeterminism = isinstance(error, NondeterminismError)
     completion.failed.force_cause = _CAUSE_NONDETERMINISM if nondeterminism else _CAUSE_UNHANDLED_FAILURE
     return completion

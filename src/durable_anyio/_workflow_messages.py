@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from . import _commands
 from ._backend import ForbiddenCallError, Task
 from ._definitions import HandlerDefinition, WorkflowHandlers, check_arguments
-from ._failure import failure_from_exception
+from ._failure import failure_to_tell
 from ._workflow_outcome import SuspendError, check_failing
 from ._workflow_runtime import CURRENT_UPDATE, UpdateInfo
 from .exceptions import ApplicationError, DataConversionError, NondeterminismError
@@ -259,10 +259,7 @@ class Messages:
         self._emit(_commands.update_completed(job.protocol_instance_id, payload))
 
     def _failure(self, error: BaseException) -> Any:
-        try:
-            return failure_from_exception(error, self._instance.converter)
-        except DataConversionError as problem:  # the error's own details cannot be encoded
-            return failure_from_exception(problem, self._instance.converter)
+        return failure_to_tell(error, self._instance.converter)
 
     def _suspend(self, reason: BaseException) -> None:
         scheduler = self._instance.scheduler

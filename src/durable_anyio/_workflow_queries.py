@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import _commands
 from ._backend import Scheduler, waiting_stack
-from ._failure import failure_from_exception
+from ._failure import failure_to_tell
 from ._workflow_metadata import METADATA, metadata_payload
-from .exceptions import ApplicationError, DataConversionError
+from .exceptions import ApplicationError
 
 if TYPE_CHECKING:
     from ._workflow_instance import WorkflowInstance
@@ -28,11 +28,7 @@ def answer_query(instance: WorkflowInstance, query: Any) -> Any:
         payload = instance.converter.to_payloads([value])[0]
         return _commands.query_succeeded(query.query_id, payload)
     except Exception as error:
-        try:
-            failure = failure_from_exception(error, instance.converter)
-        except DataConversionError as problem:
-            failure = failure_from_exception(problem, instance.converter)
-        return _commands.query_failed(query.query_id, failure)
+        return _commands.query_failed(query.query_id, failure_to_tell(error, instance.converter))
     finally:
         # A forbidden call in a query is the caller's failure, not a reason to suspend the run.
         instance.scheduler.poison = poison

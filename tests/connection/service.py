@@ -52,6 +52,7 @@ class FakeService(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no 
         credentials: grpc.ServerCredentials | None = None,
         options: Sequence[tuple[str, Any]] = (),
         compression: grpc.Compression | None = None,
+        threads: int = 16,
     ) -> None:
         self.calls: list[Call] = []
         self.answers: dict[str, Answer] = {
@@ -60,7 +61,7 @@ class FakeService(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no 
             "ListNamespaces": encoded("temporal.api.workflowservice.v1.ListNamespacesResponse", next_page_token=b"more"),
         }
         self._server = grpc.server(
-            ThreadPoolExecutor(max_workers=16), handlers=[self], options=[("grpc.so_reuseport", 0), *options], compression=compression
+            ThreadPoolExecutor(max_workers=threads), handlers=[self], options=[("grpc.so_reuseport", 0), *options], compression=compression
         )
         if credentials is None:
             self.port = self._server.add_insecure_port("127.0.0.1:0")

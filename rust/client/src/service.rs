@@ -33,8 +33,13 @@ pub trait Service: Send + Sync + 'static {
         Box::pin(async { Err(Status::new(Code::Unimplemented, message)) })
     }
 
-    /// True if somebody else hears when the service cannot be reached, so that callers need not say it too.
-    fn tells_when_it_is_lost(&self) -> bool {
+    /// True if a workflow task that fails again and again is handed out with growing pauses. A Temporal service hands it out again at once.
+    fn paces_failing_tasks(&self) -> bool {
+        false
+    }
+
+    /// True while the service cannot be reached and somebody has heard of it, so that callers need not say it too.
+    fn is_known_to_be_lost(&self) -> bool {
         false
     }
 }

@@ -19,7 +19,7 @@ use temporalio_protos::{
     temporal::api::{
         enums::v1::WorkflowTaskFailedCause,
         failure::v1::Failure,
-        history::v1::HistoryEvent,
+        history::v1::{HistoryEvent, history_event::Attributes},
         workflowservice::v1::{
             PollWorkflowTaskQueueResponse, RespondQueryTaskCompletedRequest, RespondWorkflowTaskCompletedRequest,
             RespondWorkflowTaskFailedRequest,
@@ -65,8 +65,8 @@ pub enum Output {
     /// Nothing is to be said to the service while local activities run, but before the task times out: then call
     /// [`Run::handle_heartbeat_due`]. Given again when what it says changes.
     AwaitLocal(Wait),
-    /// The task's history does not continue what is cached: fetch it from event 1 and call [`Run::handle_history`]. A
-    /// driver that cannot fetch it calls [`Run::handle_evict`].
+    /// The task's history does not continue what is cached, or ends before the task's own start: fetch it from event 1 and
+    /// call [`Run::handle_history`]. A driver that cannot fetch it calls [`Run::handle_evict`].
     NeedHistory,
     /// Send this to the service; nothing is to be called with the answer. It ends a workflow whose code differs from its history, as
     /// the code's side asked in its answer to the eviction.
@@ -171,6 +171,7 @@ pub struct Run {
     is_broken: bool,
     is_evicted: bool,
     activations: u64,
+    task_timeout: Duration,
 }
 
 impl Run {
@@ -189,6 +190,7 @@ impl Run {
             is_broken: false,
             is_evicted: false,
             activations: 0,
+            task_timeout: DEFAULT_TASK_TIMEOUT,
         }
     }
 
@@ -207,7 +209,7 @@ impl Run {
             (Some(_), None) => true,
             (None, first_id) => first_id == Some(1),
         };
-        if is_continued {
+        if is_continued && self.reaches_start(&task) {
             let events = task.history.take().map(|history| history.events).unwrap_or_default();
             self.begin(task, events);
         } else {
@@ -352,6 +354,12 @@ impl Run {
         self.open == Open::Nothing && self.task.is_none()
     }
 
+    /// How long the service waits for the answer to a task of this run.
+    #[must_use]
+    pub fn task_timeout(&self) -> Duration {
+        self.task_timeout
+    }
+
     #[must_use]
     pub fn statistics(&self) -> RunStatistics {
         RunStatistics {
@@ -361,6 +369,13 @@ impl Run {
     }
 
     // ---- tasks ----
+
+    /// Whether the history that is known with this task's goes up to the task's start. Services have been seen to leave out
+    /// the last page: what is missing would never be told, because the task's completion answers for it.
+    fn reaches_start(&self, task: &PollWorkflowTaskQueueResponse) -> bool {
+        let last_id = task.history.as_ref().and_then(|history| history.events.last()).map_or(0, |event| event.event_id);
+        last_id.max(self.statistics().last_processed_event_id) >= task.started_event_id
+    }
 
     fn begin(&mut self, task: PollWorkflowTaskQueueResponse, events: Vec<HistoryEvent>) {
         let is_old_query = task.query.is_some();
@@ -377,10 +392,24 @@ impl Run {
             told_waiting: None,
         });
         let workflow_id = task.workflow_execution.map(|execution| execution.workflow_id).unwrap_or_default();
+        if let Some(other) = started_id(&events).filter(|other| *other != workflow_id && !self.options.replay_only) {
+            let message = format!("the service gave the history of another workflow: it is of \"{other}\", the task of \"{workflow_id}\"");
+            return self.fail(&Fault::Fatal(message));
+        }
         let workflow = self.workflow.get_or_insert_with(|| {
             Workflow::new(self.run_id.clone(), workflow_id, self.options.namespace.clone(), self.options.task_queue.clone())
         });
-        if let Err(fault) = workflow.handle_history(events, task.previous_started_event_id, task.messages) {
+        let last_id = events.last().map_or(0, |event| event.event_id).max(workflow.last_processed_id);
+        if last_id < task.started_event_id {
+            return self.fail(&Fault::Fatal(format!(
+                "the history is incomplete: the task was started by event {}, and the service gave no event after {last_id}",
+                task.started_event_id
+            )));
+        }
+        let applied = workflow.handle_history(events, task.previous_started_event_id, task.messages);
+        let task_timeout = workflow.task_timeout.and_then(|timeout| Duration::try_from(timeout).ok()).unwrap_or_default();
+        self.task_timeout = if task_timeout.is_zero() { DEFAULT_TASK_TIMEOUT } else { task_timeout };
+        if let Err(fault) = applied {
             return self.fail(&fault);
         }
         if !is_old_query && !workflow.replaying {
@@ -527,9 +556,8 @@ impl Run {
 
     fn await_local(&mut self) {
         let (Some(workflow), Some(task)) = (&self.workflow, &mut self.task) else { return };
-        let task_timeout = workflow.task_timeout.and_then(|timeout| Duration::try_from(timeout).ok()).unwrap_or_default();
         let wait = Wait {
-            task_timeout: if task_timeout.is_zero() { DEFAULT_TASK_TIMEOUT } else { task_timeout },
+            task_timeout: self.task_timeout,
             first_timer: workflow.until_first_timer(),
             has_commands: workflow.has_unsent_commands(),
         };
@@ -627,5 +655,13 @@ impl Run {
         if self.eviction.is_none() {
             self.eviction = Some((reason, message));
         }
+    }
+}
+
+/// The workflow id that the history itself has; older services do not write it.
+fn started_id(events: &[HistoryEvent]) -> Option<&str> {
+    match events.first()?.attributes.as_ref()? {
+        Attributes::WorkflowExecutionStartedEventAttributes(started) => Some(started.workflow_id.as_str()).filter(|id| !id.is_empty()),
+        _ => None,
     }
 }

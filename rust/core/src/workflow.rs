@@ -264,6 +264,7 @@ impl Workflow {
         let mut answers_due = false;
         for event in events {
             self.check_position(&event)?;
+            check_readable(&event)?;
             let event_id = event.event_id;
             let is_command = event.is_command_event();
             let is_completed = event.event_type() == EventType::WorkflowTaskCompleted;
@@ -347,10 +348,6 @@ impl Workflow {
         match event.event_type() {
             EventType::WorkflowExecutionTerminated | EventType::WorkflowExecutionTimedOut => return Ok(()),
             EventType::Unspecified if event.worker_may_ignore => return Ok(()),
-            _ if event.attributes.is_none() => {
-                let known = event.event_type().as_str_name();
-                return Err(Fault::Fatal(format!("event {} ({known}) has no attributes", event.event_id)));
-            }
             _ => {}
         }
         if event.is_command_event() {
@@ -732,6 +729,22 @@ fn job_rank(job: &Job) -> u8 {
         Job::RemoveFromCache(_) => 7,
         _ => 4,
     }
+}
+
+/// Refuses an event that this version cannot apply, before it looks like a difference between code and history.
+fn check_readable(event: &HistoryEvent) -> Result<(), Fault> {
+    let kind = event.event_type();
+    let says_all = matches!(kind, EventType::WorkflowExecutionTerminated | EventType::WorkflowExecutionTimedOut);
+    if event.is_ignorable() || event.worker_may_ignore || says_all || event.attributes.is_some() {
+        return Ok(());
+    }
+    Err(Fault::Fatal(match kind {
+        EventType::Unspecified => format!(
+            "event {} is of type {}, which this version does not know\nhint: a newer version of the package may know it",
+            event.event_id, event.event_type
+        ),
+        _ => format!("event {} ({}) has no attributes", event.event_id, kind.as_str_name()),
+    }))
 }
 
 fn command_of_event(event: EventType) -> Option<CommandType> {

@@ -15,6 +15,7 @@ use temporalio_protos::{
     },
     temporal::api::{
         enums::v1::{CommandType, QueryResultType, WorkflowTaskFailedCause},
+        history::v1::history_event::Attributes,
         query::v1::WorkflowQuery,
         workflowservice::v1::RespondWorkflowTaskCompletedRequest,
     },
@@ -279,4 +280,56 @@ fn a_broken_contract_is_no_panic() {
     assert!(matches!(busy.poll(), Some(Output::Fail(_))));
     busy.handle_completion(completion(vec![start_timer(1)]));
     assert!(expect_eviction(&mut busy).contains("run 'another'"));
+}
+
+#[test]
+fn a_history_that_ends_before_its_task_is_fetched_whole() {
+    let mut service = Service::new();
+    let mut run = begun(&mut service, vec![start_timer(1)]);
+    service.signal("first");
+    service.signal("second");
+    service.start_task();
+    let mut task = service.sticky_task();
+    task.history.as_mut().unwrap().events.truncate(3);
+    run.handle_task(task);
+    assert!(matches!(run.poll(), Some(Output::NeedHistory)));
+    run.handle_history(service.events.clone());
+    assert_eq!(names(&next_activation(&mut run)), ["SignalWorkflow", "SignalWorkflow"]);
+}
+
+#[test]
+fn a_history_that_stays_incomplete_fails_its_task() {
+    let mut service = Service::new();
+    service.start_task();
+    service.add_completed(None);
+    service.signal("lost");
+    service.start_task();
+    let mut run = run();
+    let mut task = service.task(0);
+    task.history.as_mut().unwrap().events.truncate(4);
+    run.handle_task(task);
+    assert!(matches!(run.poll(), Some(Output::NeedHistory)));
+    run.handle_history(service.events[..5].to_vec());
+    let Some(Output::Fail(request)) = run.poll() else { panic!("expected a failure") };
+    assert_eq!(request.cause(), WorkflowTaskFailedCause::WorkflowWorkerUnhandledFailure);
+    let message = request.failure.unwrap().message;
+    assert!(message.contains("incomplete: the task was started by event 7, and the service gave no event after 5"), "{message}");
+    assert!(expect_eviction(&mut run).contains("incomplete"));
+}
+
+#[test]
+fn a_history_of_another_workflow_fails_its_task() {
+    let mut service = Service::new();
+    service.start_task();
+    let mut task = service.task(0);
+    let Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) = &mut task.history.as_mut().unwrap().events[0].attributes
+    else {
+        panic!("no start")
+    };
+    started.workflow_id = "order-8".to_owned();
+    let mut run = run();
+    run.handle_task(task);
+    let Some(Output::Fail(request)) = run.poll() else { panic!("expected a failure") };
+    let message = request.failure.unwrap().message;
+    assert!(message.contains("another workflow: it is of \"order-8\", the task of \"order-7\""), "{message}");
 }

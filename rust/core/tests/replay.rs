@@ -10,7 +10,10 @@ use temporalio_protos::{
         workflow_commands::{CancelTimer, workflow_command::Variant as LangCommand},
         workflow_completion::{self, WorkflowActivationCompletion, workflow_activation_completion::Status as CompletionStatus},
     },
-    temporal::api::{enums::v1::WorkflowTaskFailedCause, failure::v1::Failure},
+    temporal::api::{
+        enums::v1::{EventType, WorkflowTaskFailedCause},
+        failure::v1::Failure,
+    },
 };
 
 /// One timer, then one activity, then the end.
@@ -131,6 +134,7 @@ fn ids_are_checked_only_where_the_history_was_recorded_with_the_check() {
 fn a_live_task_fails_with_the_cause() {
     let mut service = recorded();
     service.events.truncate(8);
+    service.started_id = 8;
     let mut run = run();
     run.handle_task(service.task(0));
     next_activation(&mut run);
@@ -147,6 +151,7 @@ fn a_live_task_fails_with_the_cause() {
 fn the_code_may_say_where_it_differs() {
     let mut service = recorded();
     service.events.truncate(8);
+    service.started_id = 8;
     let mut run = run();
     run.handle_task(service.task(0));
     next_activation(&mut run);
@@ -174,4 +179,39 @@ fn failed_tasks_are_passed_over() {
     assert_eq!(names(&activation), ["InitializeWorkflow", "SignalWorkflow"]);
     assert_eq!((activation.history_length, activation.timestamp.map(|time| time.seconds)), (7, Some(1_007)));
     assert!(!activation.is_replaying);
+}
+
+#[test]
+fn an_event_that_nobody_knows_is_no_difference() {
+    for (event_type, told) in [(9_999, "event 5 is of type 9999"), (EventType::TimerStarted as i32, "event 5 (EVENT_TYPE_TIMER_STARTED)")] {
+        let mut service = recorded();
+        service.events[4].event_type = event_type;
+        service.events[4].attributes = None;
+        let mut run = run();
+        run.handle_task(service.task(0));
+        next_activation(&mut run);
+        run.handle_completion(completion(vec![start_timer(1)]));
+        let Some(Output::Fail(request)) = run.poll() else { panic!("the task must fail") };
+        assert_eq!(request.cause(), WorkflowTaskFailedCause::WorkflowWorkerUnhandledFailure);
+        assert!(request.failure.unwrap().message.starts_with(told));
+    }
+}
+
+#[test]
+fn an_event_that_workers_may_ignore_is_ignored() {
+    let mut service = Service::new();
+    service.start_task();
+    service.add_completed(None);
+    service.timer_started("1");
+    let unknown = usize::try_from(service.signal("later")).unwrap() - 1;
+    service.fire_timer("1");
+    service.start_task();
+    service.events[unknown].event_type = 9_999;
+    service.events[unknown].attributes = None;
+    service.events[unknown].worker_may_ignore = true;
+    let mut run = replayer();
+    run.handle_task(service.replay_task());
+    next_activation(&mut run);
+    run.handle_completion(completion(vec![start_timer(1)]));
+    assert_eq!(names(&next_activation(&mut run)), ["FireTimer"]);
 }

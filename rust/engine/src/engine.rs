@@ -159,6 +159,10 @@ impl Service for Engine {
             answer.unwrap_or_else(|_| Err(shared.gone()))
         })
     }
+
+    fn paces_failing_tasks(&self) -> bool {
+        true
+    }
 }
 
 /// Tells the writer that a caller gave up.

@@ -29,7 +29,7 @@ use crate::{
     activity_task::{application_failure, cancel_task, duration, payloads, start_task},
     heartbeat::{Heartbeat, throttle_interval},
     poller::Slot,
-    report::report,
+    report::{report, shortened},
     shared::{DEBUG, Shared, WARNING},
 };
 
@@ -249,13 +249,18 @@ async fn report_completed(shared: &Shared, token: Vec<u8>, result: Option<Payloa
         ..Default::default()
     };
     match report(shared, request).await {
-        Err(status) if matches!(status.code, Code::InvalidArgument | Code::ResourceExhausted | Code::FailedPrecondition) => {
+        Err(status) if is_refused_content(&status) => {
             // The result itself is what cannot be taken: say so, or the caller would wait for the timeout.
             let message = format!("the service refused the activity's result: {}", status.message);
             report_failed(shared, token, application_failure(message, "ResultRefused", true), 0, open).await
         }
         answer => answer.map(drop),
     }
+}
+
+/// True when it is what was said that the service does not take: it would be waited for until the activity's timeout.
+fn is_refused_content(status: &Status) -> bool {
+    matches!(status.code, Code::InvalidArgument | Code::ResourceExhausted | Code::FailedPrecondition)
 }
 
 async fn report_failed(shared: &Shared, token: Vec<u8>, failure: Failure, cause: i32, open: &mut Open) -> Result<(), Status> {
@@ -266,14 +271,20 @@ async fn report_failed(shared: &Shared, token: Vec<u8>, failure: Failure, cause:
     }
     let request = RespondActivityTaskFailedRequest {
         task_token: token,
-        failure: Some(failure),
+        failure: Some(failure.clone()),
         identity: shared.options.identity.clone(),
         namespace: shared.options.namespace.clone(),
         last_heartbeat_details: unsent.and_then(payloads),
         cause,
         ..Default::default()
     };
-    send(shared, request).await
+    match send(shared, request.clone()).await {
+        Err(status) if is_refused_content(&status) => {
+            let failure = Some(shortened(&failure, &status));
+            send(shared, RespondActivityTaskFailedRequest { failure, last_heartbeat_details: None, ..request }).await
+        }
+        answer => answer,
+    }
 }
 
 async fn report_cancelled(shared: &Shared, token: Vec<u8>, cancellation: Cancellation) -> Result<(), Status> {

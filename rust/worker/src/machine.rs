@@ -1,6 +1,6 @@
 //! What the actor asks of a run's state machines: a trait, so that its tests can script a run without any workflow code.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use durable_core::{EvictionReason, LocalResult, Output, Run, RunOptions, RunStatistics};
 use temporalio_protos::{
@@ -23,6 +23,7 @@ pub(crate) trait Machine: Send + 'static {
     fn poll(&mut self) -> Option<Output>;
     fn is_idle(&self) -> bool;
     fn statistics(&self) -> RunStatistics;
+    fn task_timeout(&self) -> Duration;
 }
 
 impl Machine for Run {
@@ -64,5 +65,8 @@ impl Machine for Run {
     }
     fn statistics(&self) -> RunStatistics {
         Run::statistics(self)
+    }
+    fn task_timeout(&self) -> Duration {
+        Run::task_timeout(self)
     }
 }

@@ -71,7 +71,7 @@ pub(crate) struct Link {
 
 impl Link {
     fn failed(&self, shared: &Shared, what: &str, status: &Status) {
-        if status.code == Code::Unavailable && shared.service.tells_when_it_is_lost() {
+        if status.code == Code::Unavailable && shared.service.is_known_to_be_lost() {
             return; // one line for the connection, not one for each of its pollers
         }
         if !self.is_lost.swap(true, Ordering::Relaxed) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use durable_client::{Code, Rpc, Status, call};
+use temporalio_protos::temporal::api::failure::v1::{Failure, failure::FailureInfo};
 use tokio::time::Instant;
 
 use crate::shared::Shared;
@@ -47,6 +48,25 @@ fn is_transient(status: &Status) -> bool {
         }
         Code::ResourceExhausted => !is_too_large(status),
         _ => false,
+    }
+}
+
+/// The failure without its details, stack traces and causes, for a service that refused the whole.
+pub(crate) fn shortened(failure: &Failure, status: &Status) -> Failure {
+    const MOST_CHARACTERS: usize = 1_000;
+    let begin: String = failure.message.chars().take(MOST_CHARACTERS).collect();
+    let mut info = failure.failure_info.clone();
+    match &mut info {
+        Some(FailureInfo::ApplicationFailureInfo(info)) => info.details = None,
+        Some(FailureInfo::CanceledFailureInfo(info)) => info.details = None,
+        Some(FailureInfo::TimeoutFailureInfo(info)) => info.last_heartbeat_details = None,
+        _ => {}
+    }
+    Failure {
+        message: format!("{begin} (details and causes were left out, because the service refused the failure: {})", status.message),
+        source: failure.source.clone(),
+        failure_info: info,
+        ..Default::default()
     }
 }
 

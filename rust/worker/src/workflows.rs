@@ -38,7 +38,7 @@ use crate::{
     locals,
     machine::Machine,
     poller::Slot,
-    report::{is_too_large, report},
+    report::{is_too_large, report, shortened},
     shared::{DEBUG, Shared, WARNING, first_line},
 };
 
@@ -78,6 +78,10 @@ pub(crate) enum Input {
     GraceOver,
 }
 
+/// The attempts whose failure is told without a pause: what failed by chance goes on at once.
+const FAILURES_TOLD_AT_ONCE: i32 = 2;
+/// Before the failure after those is told; doubled each time.
+const FIRST_FAILURE_PAUSE: Duration = Duration::from_millis(100);
 /// Part of the workflow task's timeout that passes before the service is told that the task is still worked on.
 const HEARTBEAT_SHARE: f64 = 0.8;
 /// How long commands may wait beside a local activity: what they start should not wait for its end.
@@ -100,6 +104,8 @@ struct Entry<M> {
     /// The number of the task that was begun last, and when that was.
     task: u64,
     task_begun: Instant,
+    /// Which attempt at its task the service says that this is, from 1.
+    attempt: i32,
     heartbeat: Option<AbortHandle>,
     /// The worker stops and has cut off a local activity: the run goes on elsewhere.
     is_given_away: bool,
@@ -249,6 +255,7 @@ impl<M: Machine> Workflows<M> {
                 is_evicting: false,
                 task: 0,
                 task_begun: Instant::now(),
+                attempt: 1,
                 heartbeat: None,
                 is_given_away: false,
             };
@@ -278,6 +285,7 @@ impl<M: Machine> Workflows<M> {
         entry.slot = slot;
         entry.task += 1;
         entry.task_begun = Instant::now();
+        entry.attempt = task.attempt;
         entry.is_closed |= task.query.is_some() && task.history.iter().flat_map(|history| &history.events).any(closes);
         entry.run.handle_task(*task);
         self.drive(run_id);
@@ -511,8 +519,22 @@ impl<M: Machine> Workflows<M> {
         let Some(entry) = self.entries.get(run_id) else { return };
         let reason = request.failure.as_ref().map_or("", |failure| first_line(&failure.message));
         self.shared.event(WARNING, format!("a workflow task of {} failed: {reason}", name(&entry.execution)));
+        let pause = if self.shared.service.paces_failing_tasks() {
+            Duration::ZERO
+        } else {
+            pause_before_failure(entry.attempt, entry.run.task_timeout())
+        };
         self.mark_evicting(run_id);
-        self.spawn_report(*request, "the failure of a workflow task");
+        let shared = self.shared.clone();
+        self.spawn(async move {
+            tokio::select! {
+                biased;
+                () = shared.polling.cancelled() => {}
+                () = sleep(pause) => {}
+            }
+            report_failed(&shared, *request).await;
+            Input::Reported
+        });
     }
 
     fn conclude(&mut self, run_id: &str, request: RespondWorkflowTaskCompletedRequest) {
@@ -584,6 +606,29 @@ impl<M: Machine> Workflows<M> {
             // The actor is gone only when the worker has ended.
             let _ = inputs.send(work.await);
         });
+    }
+}
+
+/// How long the failure of a task's attempt is kept back: the service hands the next attempt out as soon as it hears of it, and a workflow
+/// whose code is broken would keep the worker and the service busy. No longer than the task's timeout, so that mended code is met soon.
+fn pause_before_failure(attempt: i32, task_timeout: Duration) -> Duration {
+    let Ok(earlier) = u32::try_from(attempt - FAILURES_TOLD_AT_ONCE - 1) else { return Duration::ZERO };
+    let longest = task_timeout.mul_f64(HEARTBEAT_SHARE);
+    FIRST_FAILURE_PAUSE.saturating_mul(2_u32.saturating_pow(earlier)).min(longest)
+}
+
+/// A failure that the service finds too large is told again in short.
+async fn report_failed(shared: &Shared, request: RespondWorkflowTaskFailedRequest) {
+    let mut answer = report(shared, request.clone()).await;
+    if let Err(status) = &answer
+        && is_too_large(status)
+    {
+        let failure = request.failure.as_ref().map(|failure| shortened(failure, status));
+        answer = report(shared, RespondWorkflowTaskFailedRequest { failure, ..request }).await;
+    }
+    if let Err(status) = answer {
+        let level = if status.code == Code::NotFound { DEBUG } else { WARNING };
+        shared.event(level, format!("the failure of a workflow task was refused: {status}"));
     }
 }
 

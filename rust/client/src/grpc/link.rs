@@ -39,6 +39,11 @@ impl Link {
         (self.observer)(Change::Lost { reason: reason.to_owned() });
     }
 
+    /// Nobody answered the last attempt, and that was told.
+    pub fn is_lost(&self) -> bool {
+        self.lost_since.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     pub fn answered(&self) {
         let lost_since = self.lost_since.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(since) = lost_since {
@@ -60,7 +65,9 @@ mod tests {
         assert!(told.lock().unwrap().is_empty());
         link.failed("cut");
         link.failed("cut again");
+        assert!(link.is_lost());
         link.clone().answered();
+        assert!(!link.is_lost());
         link.answered();
         let told = told.lock().unwrap();
         assert_eq!(told[0], Change::Lost { reason: "cut".into() });

@@ -23,7 +23,7 @@ use tonic_prost::ProstCodec;
 use self::{
     headers::Headers,
     link::Link,
-    retry::{Failed, Nature, Origin},
+    retry::{Failed, Nature, Origin, Patience},
 };
 use crate::{CallOptions, Code, RawCall, RawFuture, Request, Response, Rpc, Service, ServiceFuture, Status};
 
@@ -106,8 +106,8 @@ impl Service for GrpcConnection {
         })
     }
 
-    fn tells_when_it_is_lost(&self) -> bool {
-        true
+    fn is_known_to_be_lost(&self) -> bool {
+        self.wire.link.is_lost()
     }
 }
 
@@ -166,6 +166,10 @@ impl Wire {
                 self.link.answered();
             } else if failed.origin != Origin::GivenBack && failed.status.code == Code::Unavailable {
                 self.link.failed(reason::in_one_line(&failed.status.message));
+            }
+            if failed.origin == Origin::GivenBack && nature.patience == Patience::Polling {
+                // The connection was closed for its age: the poll found nothing, and the next one has a new connection.
+                return Err(Status { code: Code::Cancelled, ..failed.status });
             }
             let Some(pause) = nature.pause_after(&failed, number, begun.elapsed(), &self.options.retry) else {
                 return Err(explained(failed.status, name));

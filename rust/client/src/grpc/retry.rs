@@ -147,7 +147,8 @@ impl Nature {
             return None;
         }
         let pause = pause(&failed.status, attempt, options);
-        if self.patience == Patience::Waiting && failed.origin != Origin::Service {
+        // A load balancer before a service that is away answers in its place.
+        if self.patience == Patience::Waiting && (failed.origin != Origin::Service || failed.status.code == Code::Unavailable) {
             return Some(pause);
         }
         let is_late = options.max_elapsed.is_some_and(|limit| elapsed + pause > limit);

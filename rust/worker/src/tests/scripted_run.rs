@@ -2,7 +2,7 @@
 //!
 //! The workflow type says what happens: `ends` completes the run, `fails` fails the task, anything else goes on.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use durable_core::{EvictionReason, LocalResult, Output, RunOptions, RunStatistics};
 use temporalio_protos::{
@@ -126,5 +126,9 @@ impl Machine for ScriptedRun {
 
     fn statistics(&self) -> RunStatistics {
         RunStatistics { last_processed_event_id: 0, activations: self.activations }
+    }
+
+    fn task_timeout(&self) -> Duration {
+        Duration::from_secs(10)
     }
 }

@@ -14,7 +14,7 @@ use temporalio_protos::{
         query::v1::WorkflowQuery,
         workflowservice::v1::{
             GetWorkflowExecutionHistoryRequest, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse,
-            RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse,
+            RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest,
         },
     },
 };
@@ -250,4 +250,38 @@ async fn a_run_without_a_history_is_forgotten_before_anybody_heard_of_it() {
     assert!(none_within(&mut bench.items.activations, Duration::from_secs(5)).await);
     assert!(bench.sink.has_event("no such run"));
     assert!(bench.stop().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_fails_again_and_again_is_told_with_growing_pauses() {
+    let mut bench = bench(10);
+    for (attempt, pause_ms) in [(1, 0), (2, 0), (3, 100), (4, 200), (5, 400), (30, 8_000), (i32::MAX, 8_000)] {
+        let begun = tokio::time::Instant::now();
+        let told = bench.service.calls("RespondWorkflowTaskFailed").len();
+        bench.service.offer(PollWorkflowTaskQueueResponse { attempt, ..task("a", "fails", 1) });
+        bench.step().await;
+        bench.step().await;
+        bench.service.wait_for("RespondWorkflowTaskFailed", told + 1).await;
+        assert_eq!(begun.elapsed().as_millis() / 50 * 50, pause_ms, "attempt {attempt}");
+    }
+    bench.service.offer(PollWorkflowTaskQueueResponse { attempt: 30, ..task("a", "fails", 1) });
+    bench.step().await;
+    bench.step().await;
+    let begun = tokio::time::Instant::now();
+    assert!(bench.stop().await.is_empty());
+    assert!(begun.elapsed() < Duration::from_secs(1), "a worker that stops tells it at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_is_too_large_is_told_in_short() {
+    let mut bench = bench(10);
+    let refusal = Status::new(Code::ResourceExhausted, "grpc: received message larger than max (5 vs. 4)");
+    bench.service.answer::<RespondWorkflowTaskFailedRequest>(Err(refusal));
+    bench.service.offer(task("a", "fails", 1));
+    bench.step().await;
+    bench.step().await;
+    let calls = bench.service.wait_for("RespondWorkflowTaskFailed", 1).await;
+    let Request::RespondWorkflowTaskFailed(call) = &calls[0] else { panic!("another call") };
+    let message = &call.failure.as_ref().unwrap().message;
+    assert!(message.starts_with("no such") && message.contains("larger than max"), "{message}");
 }
