@@ -44,6 +44,21 @@ class TLSConfig:
 
 
 @dataclass(frozen=True)
+class HistoryLimits:
+    """How long a history may become in an embedded engine before its workflow is terminated; the service's own numbers.
+
+    The first client that opens a database file decides for all of the process.
+    """
+
+    events: int = 51_200
+    size_bytes: int = 50 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        if self.events <= 0 or self.size_bytes <= 0:
+            raise ValueError("HistoryLimits: both numbers must be positive")
+
+
+@dataclass(frozen=True)
 class KeepAliveConfig:
     """Pings that notice a connection which died without a word."""
 
@@ -115,6 +130,7 @@ class ConnectionOptions:
     connect_timeout: timedelta | None = None
     compression: bool = False
     proxy: HttpConnectProxyConfig | None = None
+    history_limits: HistoryLimits | None = None
 
     def __post_init__(self) -> None:
         check_metadata(self.rpc_metadata)
@@ -146,6 +162,9 @@ class ConnectionOptions:
         connect.api_key = self.api_key or ""
         connect.lazy = self.lazy
         connect.compresses_requests = self.compression
+        if self.history_limits is not None:
+            connect.max_history_events = self.history_limits.events
+            connect.max_history_bytes = self.history_limits.size_bytes
         if self.connect_timeout is not None:
             connect.connect_timeout_ms = max(1, round(self.connect_timeout.total_seconds() * 1000))
         if self.is_encrypted:

@@ -19,6 +19,7 @@ from . import _definitions, _visibility, converter
 from ._bridge.core import Core
 from ._connection import (
     ConnectionOptions,
+    HistoryLimits,
     HttpConnectProxyConfig,
     KeepAliveConfig,
     RetryConfig,
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Client",
+    "HistoryLimits",
     "HttpConnectProxyConfig",
     "KeepAliveConfig",
     "PendingActivity",
@@ -243,10 +245,11 @@ class Client:
         connect_timeout: timedelta | None = None,
         grpc_compression: bool = False,
         http_connect_proxy_config: HttpConnectProxyConfig | None = None,
+        history_limits: HistoryLimits | None = None,
     ) -> _Connecting:
         """Connects: `async with Client.connect(…) as client`, or `client = await Client.connect(…)` and later `client.close()`.
 
-        What follows `data_converter` concerns the network: an embedded engine has no use for it and ignores it.
+        What follows `data_converter` concerns the network, but for `history_limits`: an embedded engine has no use for it and ignores it.
 
         :param target: "sqlite:FILE" or "sqlite::memory:" starts an engine in this process, "host:port" or "temporal://host:port"
             connects to a service.
@@ -260,6 +263,7 @@ class Client:
         :param lazy: connect at the first call; nothing is checked before.
         :param connect_timeout: the limit of connecting, 10 seconds by default.
         :param grpc_compression: compress what is sent; compressed answers are understood in any case.
+        :param history_limits: of an embedded engine; a service has its own.
         :raises RPCError: if the file cannot be opened, the service cannot be reached, does not accept the credentials or has no such
             namespace; the message says what to do.
         """
@@ -273,6 +277,7 @@ class Client:
             connect_timeout=connect_timeout,
             compression=grpc_compression,
             proxy=http_connect_proxy_config,
+            history_limits=history_limits,
         )
         return _connecting(target, namespace, identity, data_converter, options, time_skipping=False)
 

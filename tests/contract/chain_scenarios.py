@@ -13,6 +13,7 @@ from durable_anyio import Client, RetryPolicy
 from durable_anyio.common import Priority, WorkflowExecutionStatus, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable_anyio.exceptions import (
     ApplicationError,
+    CancelledError,
     TerminatedError,
     TimeoutError,
     WorkflowAlreadyStartedError,
@@ -23,12 +24,14 @@ from durable_anyio.exceptions import (
 from .chain_workflows import (
     ONCE_A_SECOND,
     SECOND,
+    ContinuesOnce,
     ContinuesWithOptions,
     Counts,
     FailsUntil,
     ForPeople,
     HangsFirst,
     RetriesChild,
+    Sleeps,
     TellsInfo,
     TellsPriorities,
     TellsReason,
@@ -213,6 +216,34 @@ async def keeps_status(handle: Handle) -> None:
     assert first.raw.first_run_id == handle.first_execution_run_id
 
 
+async def cancel_early(handle: Handle) -> None:
+    await handle.cancel(reason="never mind")
+
+
+async def is_cancelled(handle: Handle) -> None:
+    with pytest.raises(WorkflowFailureError) as caught:
+        await handle.result()
+    assert isinstance(caught.value.cause, CancelledError)
+
+
+async def cancel_there(handle: Handle) -> None:
+    assert await handle.query(Sleeps.is_there)
+    await handle.cancel()
+
+
+async def wakes_it(client: Client, task_queue: str, workflow_id: str) -> Handle:
+    """A second start with a signal ends the delay of the first."""
+    handle = await client.start_workflow(
+        Told.run, 2, id=workflow_id, task_queue=task_queue, start_delay=3600 * SECOND, start_signal=Told.tell, start_signal_args=["one"]
+    )
+    await handle.signal(Told.tell, "two")
+    assert len((await handle.fetch_history()).events) == 3
+    await client.start_workflow(
+        Told.run, 2, id=workflow_id, task_queue=task_queue, start_delay=3600 * SECOND, start_signal=Told.tell, start_signal_args=["three"]
+    )
+    return handle
+
+
 INFO = {
     "attempt": 1,
     "first": True,
@@ -300,6 +331,26 @@ CHAIN_SCENARIOS = [
     Scenario("a delayed start", FailsUntil, (0,), gives([1, "None", False]), begin=starts(FailsUntil, 0, start_delay=SECOND)),
     Scenario(
         "a delayed start that is signalled", Told, (1,), gives(["early"]), starts_and_tells, begin=starts(Told, 1, start_delay=SECOND)
+    ),
+    Scenario("a delayed start that is cancelled", Sleeps, (), is_cancelled, cancel_early, begin=starts(Sleeps, start_delay=SECOND)),
+    Scenario("a delayed start that is woken", Told, (2,), gives(["one", "two", "three"]), begin=wakes_it),
+    Scenario(
+        "a workflow with a policy that is cancelled", Sleeps, (), is_cancelled, cancel_there, begin=starts(Sleeps, retry_policy=TWICE)
+    ),
+    Scenario("a cron schedule that is cancelled", Sleeps, (), is_cancelled, cancel_there, begin=starts(Sleeps, cron_schedule=EVERY_SECOND)),
+    Scenario(
+        "a cron schedule that continues as new",
+        ContinuesOnce,
+        (1,),
+        gives([1, None]),
+        begin=starts(ContinuesOnce, 1, cron_schedule=EVERY_SECOND),
+    ),
+    Scenario(
+        "a continued run that is retried",
+        ContinuesOnce,
+        (1, True),
+        gives([2, None]),
+        begin=later(starts(ContinuesOnce, 1, True, retry_policy=TWICE), 2),
     ),
     Scenario("a workflow that takes another's place", Told, (1,), gives(["here"]), begin=takes_its_place),
     Scenario("a workflow that is shared", Told, (1,), gives(["shared"]), begin=shares_it),

@@ -202,7 +202,34 @@ class TellsReason:
         return "not cancelled"
 
 
+@workflow.defn
+class ContinuesOnce:
+    """Its second run, or the first one of a cron schedule, is the last."""
+
+    @workflow.run
+    async def run(self, left: int, fails: bool = False) -> list[Any]:
+        info = workflow.info()
+        if left:
+            workflow.continue_as_new(left - 1, fails)
+        if fails and info.attempt == 1:
+            raise ApplicationError("once more", type="Flaky")
+        return [info.attempt, info.cron_schedule]
+
+
+@workflow.defn
+class Sleeps:
+    @workflow.query
+    def is_there(self) -> bool:
+        return True
+
+    @workflow.run
+    async def run(self) -> None:
+        await anyio.sleep_forever()
+
+
 CHAIN_WORKFLOWS: list[type] = [
+    ContinuesOnce,
+    Sleeps,
     FailsUntil,
     HangsFirst,
     RetriesChild,

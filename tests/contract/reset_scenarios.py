@@ -8,10 +8,10 @@ import pytest
 
 from durable_anyio import Client
 from durable_anyio.client import ResetType
-from durable_anyio.common import ResetReapplyExcludeType
+from durable_anyio.common import ResetReapplyExcludeType, WorkflowUpdateStage
 from durable_anyio.exceptions import RPCError, RPCStatusCode, TerminatedError, WorkflowFailureError
 
-from .reset_workflows import Basket2, Draws, Steps3, Waits2, WaitsForChild, WaitsForTimer
+from .reset_workflows import AnswersLate, Basket2, Draws, Steps3, Waits2, WaitsForChild, WaitsForTimer
 from .scenario import Handle, Scenario, gives
 
 FIRST, LAST = ResetType.FIRST_WORKFLOW_TASK, ResetType.LAST_WORKFLOW_TASK
@@ -128,6 +128,41 @@ async def reset_with_timer(client: Client, task_queue: str, workflow_id: str) ->
     return kept(await handle.reset(type=LAST))
 
 
+async def reset_within_update(client: Client, task_queue: str, workflow_id: str) -> Handle:
+    """The update was accepted before the point and is answered after it, in the new run."""
+    handle = await started(client, AnswersLate, task_queue, workflow_id)
+    await handle.start_update(AnswersLate.ask, "why", wait_for_stage=WorkflowUpdateStage.ACCEPTED, id="1")
+    await handle.signal(AnswersLate.tell, "nothing")
+    await reaches(handle, 1)
+    again = await handle.reset(reason="within")
+    await again.signal(AnswersLate.tell, "answer")
+    await reaches(again, 3)
+    assert await again.get_update_handle("1").result() == "why answered"
+    await again.signal(AnswersLate.tell, "end")
+    return kept(again)
+
+
+async def reset_to_event(client: Client, task_queue: str, workflow_id: str) -> Handle:
+    """To a task that had not been started."""
+    handle = await started(client, Steps3, task_queue, workflow_id)
+    await reaches(handle, 1)
+    await handle.signal(Steps3.tell, "again")
+    await handle.result()
+    again = await handle.reset(event_id=3, reason="to an event")
+    return kept(again)
+
+
+async def reset_twice(client: Client, task_queue: str, workflow_id: str) -> Handle:
+    handle = await started(client, Steps3, task_queue, workflow_id)
+    await reaches(handle, 1)
+    await handle.signal(Steps3.tell, "again")
+    await handle.result()
+    once = await handle.reset(type=FIRST, reason="once")
+    await once.result()
+    # By the id alone: the newest run is meant.
+    return kept(await client.get_workflow_handle(workflow_id).reset(reason="twice"))
+
+
 async def refuse_resets(handle: Handle) -> None:
     await handle.result()
     for event_id in (1, 10_000):
@@ -155,6 +190,9 @@ RESET_SCENARIOS = [
     Scenario("a reset of a running workflow", Basket2, (), gives(["apple", "pear"]), begin=reset_running),
     Scenario("a reset without its updates", Basket2, (), gives(["pear"]), begin=reset_without_updates),
     Scenario("a reset draws other numbers", Draws, (), gives("drawn"), begin=reset_draws),
+    Scenario("a reset within an update", AnswersLate, (), gives(["nothing", "answer", "why", "end"]), begin=reset_within_update),
+    Scenario("a reset to an event", Steps3, (), gives([2, 4, "again"]), begin=reset_to_event),
+    Scenario("a reset of a reset", Steps3, (), gives([2, 4, "again"]), begin=reset_twice),
     Scenario("a reset beside a child", WaitsForChild, (), gives([42, "grown up"]), begin=reset_with_child),
     Scenario("a reset beside a timer", WaitsForTimer, (), gives(3), begin=reset_with_timer),
     Scenario("resets that are refused", Steps3, (), gives([2, 4, "once"]), tell_once),

@@ -138,4 +138,32 @@ class WaitsForTimer:
         self.nudges += 1
 
 
-RESET_WORKFLOWS: list[type] = [Steps3, Draws, Basket2, Waits2, WaitsForChild, WaitsForTimer]
+@workflow.defn
+class AnswersLate:
+    """An update whose handler waits for a signal."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        await workflow.wait_condition(lambda: "end" in self.words)
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return self.words
+
+    @workflow.update
+    async def ask(self, question: str) -> str:
+        await workflow.wait_condition(lambda: "answer" in self.words)
+        self.words.append(question)
+        return f"{question} answered"
+
+    @workflow.signal
+    def tell(self, word: str) -> None:
+        self.words.append(word)
+
+    @workflow.query
+    def done(self) -> int:
+        return len(self.words)
+
+
+RESET_WORKFLOWS: list[type] = [AnswersLate, Steps3, Draws, Basket2, Waits2, WaitsForChild, WaitsForTimer]

@@ -41,6 +41,7 @@ RACES = {
     "a workflow that takes another's place": without_tasks,
     "a reset of a running workflow": without_tasks,
     "a reset without its updates": without_tasks,
+    "a reset within an update": without_tasks,
     "a child that is terminated": without_tasks,
     # The children of one workflow task.
     "children side by side": unordered,

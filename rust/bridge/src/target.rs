@@ -9,7 +9,7 @@ use std::{
 use durable_client::{
     CallHeaders, Code, GrpcConnection, GrpcOptions, HttpConnectProxy, KeepAlive, Observer, RetryOptions, Secret, Service, Status, Tls,
 };
-use durable_engine::{Engine, EngineOptions, Location, OpenError};
+use durable_engine::{Engine, EngineOptions, Limits, Location, OpenError};
 
 use crate::messages::{self, Connect};
 
@@ -75,8 +75,8 @@ pub async fn connect(command: Connect, observer: Observer) -> Result<Target, Sta
 }
 
 async fn embedded(location: Location, command: Connect) -> Result<Target, Status> {
-    let options =
-        EngineOptions { namespace: command.namespace.clone(), time_skipping: command.time_skipping, ..EngineOptions::new(location) };
+    let limits = limits(&command);
+    let options = EngineOptions { location, namespace: command.namespace.clone(), time_skipping: command.time_skipping, limits };
     // Opening reads the file and may wait for a lock: not on a thread that runs tasks.
     let engine = tokio::task::spawn_blocking(move || Engine::open(options))
         .await
@@ -90,6 +90,16 @@ async fn embedded(location: Location, command: Connect) -> Result<Target, Status
         identity: command.identity,
         is_time_skipping: command.time_skipping,
     })
+}
+
+/// On this seam 0 is "as the service has it".
+fn limits(command: &Connect) -> Limits {
+    let or = |number: u64, default: i64| if number == 0 { default } else { i64::try_from(number).unwrap_or(i64::MAX) };
+    let default = Limits::default();
+    Limits {
+        history_events: or(command.max_history_events, default.history_events),
+        history_bytes: or(command.max_history_bytes, default.history_bytes),
+    }
 }
 
 async fn network(address: String, command: Connect, observer: Observer) -> Result<Target, Status> {

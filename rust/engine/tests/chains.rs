@@ -125,6 +125,33 @@ fn an_eager_start_brings_the_first_task() {
 }
 
 #[test]
+fn a_further_start_with_a_signal_ends_the_delay_of_the_first() {
+    block_on(async {
+        let engine = memory(false);
+        let request = |number: i32| SignalWithStartWorkflowExecutionRequest {
+            namespace: "default".into(),
+            workflow_id: "a".into(),
+            workflow_type: start_request("a").workflow_type,
+            task_queue: queue("q"),
+            request_id: format!("request {number}"),
+            signal_name: format!("signal {number}"),
+            workflow_start_delay: seconds(3600),
+            ..Default::default()
+        };
+        assert!(ask(&engine, request(1)).await.expect("starts").started);
+        signal(&engine, "a", "in between").await;
+        let waiting = [E::WorkflowExecutionStarted, E::WorkflowExecutionSignaled, E::WorkflowExecutionSignaled];
+        assert_eq!(types(&engine, "a").await, waiting);
+        assert!(!ask(&engine, request(2)).await.expect("signals").started);
+        assert!(!ask(&engine, request(2)).await.expect("is one request").started);
+        let expected = [waiting.as_slice(), &[E::WorkflowExecutionSignaled, E::WorkflowTaskScheduled, E::WorkflowTaskStarted]].concat();
+        let task = poll(&engine).await;
+        assert_eq!(types(&engine, "a").await, expected);
+        complete(&engine, task.task_token, vec![done()]).await.expect("completes");
+    });
+}
+
+#[test]
 fn a_history_that_is_too_long_is_ended() {
     block_on(async {
         let limits = Limits { history_events: 10, ..Limits::default() };

@@ -484,8 +484,12 @@ impl World {
         };
         let (key, started) = self.start_with(env, start, None, &mut send)?;
         let Some(run) = self.run_mut(key) else { return Err(Status::new(Code::Internal, "the run has gone")) };
-        // One that runs already has not got it.
+        // One that runs already has not got it. If it still waits for its first task, it waits no longer.
+        let first_task_time = std::mem::take(&mut run.record.first_task_time);
         send(run);
+        if run.record.task.is_none() || started {
+            run.record.first_task_time = first_task_time;
+        }
         Ok(Some(
             api::SignalWithStartWorkflowExecutionResponse {
                 run_id: run.record.run_id.clone(),
