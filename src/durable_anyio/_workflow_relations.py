@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, Literal
 
 from . import _commands
-from ._backend import Operation, Scheduler, refuse_changes
+from ._backend import Operation, Scheduler, checkpoint_if_cancelled, refuse_changes
 from ._definitions import signal_name
 from ._failure import exception_from_failure
 from ._workflow_children import ChildWorkflowCancellationType, ChildWorkflowHandle, ExternalWorkflowHandle
@@ -164,6 +164,7 @@ class Relations:
         name = signal_name(signal)
         refuse_changes(f"sending the signal {name!r}")
         payloads = self._converter.to_payloads(args)
+        await checkpoint_if_cancelled()
         seq = self._next("signal")
         operation: Operation[None] = Operation(
             self.scheduler, name=f"signal {name}", on_cancel=lambda: self.emit(_commands.cancel_signal(seq)), mode="wait"
@@ -174,6 +175,7 @@ class Relations:
 
     async def cancel(self, workflow_id: str, run_id: str | None, reason: str) -> None:
         refuse_changes(f"cancelling the workflow {workflow_id!r}")
+        await checkpoint_if_cancelled()
         seq = self._next("cancel")
         operation: Operation[None] = Operation(self.scheduler, name=f"cancel request for {workflow_id}", mode="wait")
         self._cancels[seq] = operation
