@@ -31,7 +31,6 @@ from durable_anyio.client import (
 from durable_anyio.common import RetryPolicy
 from durable_anyio.exceptions import RPCError, RPCStatusCode, ScheduleAlreadyRunningError
 
-from .conftest import REAL
 from .schedule_workflows import SCHEDULED, Broken, Held, Report
 
 pytestmark = pytest.mark.anyio
@@ -39,12 +38,6 @@ pytestmark = pytest.mark.anyio
 #: In no test's time.
 NEVER = ScheduleSpec(calendars=[ScheduleCalendarSpec(year=[ScheduleRange(2099)])])
 Overlap = ScheduleOverlapPolicy
-
-
-@pytest.fixture(params=[REAL])
-def place(request: pytest.FixtureRequest) -> str:
-    """The embedded engine has no schedules yet."""
-    return str(request.param)
 
 
 def report(unique: str) -> ScheduleActionStartWorkflow:

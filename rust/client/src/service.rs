@@ -169,4 +169,12 @@ rpcs! {
     CountWorkflowExecutions: CountWorkflowExecutionsRequest => CountWorkflowExecutionsResponse;
     DescribeTaskQueue: DescribeTaskQueueRequest => DescribeTaskQueueResponse;
     ListTaskQueuePartitions: ListTaskQueuePartitionsRequest => ListTaskQueuePartitionsResponse;
+    CreateSchedule: CreateScheduleRequest => CreateScheduleResponse;
+    DescribeSchedule: DescribeScheduleRequest => DescribeScheduleResponse;
+    UpdateSchedule: UpdateScheduleRequest => UpdateScheduleResponse;
+    PatchSchedule: PatchScheduleRequest => PatchScheduleResponse;
+    DeleteSchedule: DeleteScheduleRequest => DeleteScheduleResponse;
+    ListSchedules: ListSchedulesRequest => ListSchedulesResponse;
+    CountSchedules: CountSchedulesRequest => CountSchedulesResponse;
+    ListScheduleMatchingTimes: ListScheduleMatchingTimesRequest => ListScheduleMatchingTimesResponse;
 }

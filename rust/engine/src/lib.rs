@@ -8,7 +8,6 @@ mod error;
 mod host;
 mod lock;
 mod options;
-#[allow(dead_code, reason = "the calls that use it are not there yet")]
 mod schedules;
 mod state;
 mod store;

@@ -170,6 +170,11 @@ impl Spec {
         None
     }
 
+    /// No time is put off for longer.
+    pub fn longest_jitter(&self) -> Nanos {
+        self.jitter
+    }
+
     /// The first matching second, exclusions and jitter apart.
     fn raw_next(&self, after: Seconds) -> Option<Seconds> {
         let calendars = self.calendars.iter().filter_map(|calendar| calendar.next(after, &self.zone));

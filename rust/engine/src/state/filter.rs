@@ -19,7 +19,7 @@ const MAX_DEPTH: usize = 50;
 const STATUSES: [&str; 7] = ["Running", "Completed", "Failed", "Canceled", "Terminated", "ContinuedAsNew", "TimedOut"];
 
 #[derive(Clone, Debug, PartialEq)]
-enum Token {
+pub enum Token {
     Word(String),
     Text(String),
     Sign(String),
@@ -50,7 +50,8 @@ impl Filter {
     }
 }
 
-fn tokens(query: &str) -> Result<Vec<Token>, String> {
+/// The words, texts and signs of a query.
+pub fn tokens(query: &str) -> Result<Vec<Token>, String> {
     let mut tokens = Vec::new();
     let mut letters = query.chars().peekable();
     while let Some(letter) = letters.next() {

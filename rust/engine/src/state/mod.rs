@@ -30,8 +30,9 @@ mod update_calls;
 mod workflow_task;
 mod world;
 
-pub use filter::{Filter, Value};
-pub use limit::Limits;
+pub use filter::{Filter, Token, Value, tokens};
+pub use limit::{Limits, check_blob, invalid, not_found};
 pub use read::info;
 pub use run::{Run, RunKey};
-pub use world::{CallId, Env, Read, Source, World};
+pub use start::check_start;
+pub use world::{Answer, CallId, Env, Read, Source, World};

@@ -28,6 +28,7 @@ pub fn system_info() -> api::GetSystemInfoResponse {
             encoded_failure_attributes: true,
             sdk_metadata: true,
             eager_workflow_start: true,
+            supports_schedules: true,
             ..Default::default()
         }),
     }

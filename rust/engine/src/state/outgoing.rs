@@ -472,6 +472,9 @@ impl World {
         let execution = run.execution();
         let parent = run.started().parent_workflow_execution.clone().map(|parent| (parent, run.started().parent_initiated_event_id));
         self.note_closed(key);
+        if !by_reset {
+            self.tell_schedule(key);
+        }
         if let Some((parent, initiated)) = parent.filter(|_| !by_reset) {
             self.tell_parent(env, key, &parent, initiated);
         }

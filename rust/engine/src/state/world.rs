@@ -16,6 +16,7 @@ use super::{
     run::{Ready, Run, RunKey},
     time::{Nanos, SECOND},
 };
+use crate::schedules::Schedules;
 
 pub type CallId = u64;
 
@@ -52,6 +53,7 @@ pub enum Waiting {
 
 #[derive(Default)]
 pub struct World {
+    pub schedules: Schedules,
     pub namespace: String,
     pub epoch: i64,
     pub next_key: RunKey,
@@ -139,6 +141,11 @@ impl World {
         for query in run.queries.iter().chain(&run.started_queries) {
             self.end_query(*query, Err(Status::new(Code::Unavailable, "the run was reloaded; ask again")));
         }
+    }
+
+    /// The newest run of a workflow id, if it is in memory: open ones are.
+    pub fn latest_in_memory(&self, workflow_id: &str) -> Option<RunKey> {
+        self.latest.get(workflow_id).copied()
     }
 
     pub fn run_mut(&mut self, key: RunKey) -> Option<&mut Run> {
@@ -267,6 +274,14 @@ impl World {
             Request::ListWorkflowExecutions(r) => self.list(call, *r),
             Request::CountWorkflowExecutions(r) => self.count(call, *r),
             Request::DescribeTaskQueue(r) => self.describe_task_queue(env, *r),
+            Request::CreateSchedule(r) => self.create_schedule(env, *r),
+            Request::DescribeSchedule(r) => self.describe_schedule(*r),
+            Request::UpdateSchedule(r) => self.update_schedule(env, *r),
+            Request::PatchSchedule(r) => self.patch_schedule(env, *r),
+            Request::DeleteSchedule(r) => self.delete_schedule(*r),
+            Request::ListSchedules(r) => self.list_schedules(*r),
+            Request::CountSchedules(r) => self.count_schedules(*r),
+            Request::ListScheduleMatchingTimes(r) => self.schedule_matching_times(*r),
         };
         match answer {
             Ok(Some(response)) => self.reply(call, Ok(response)),
@@ -358,6 +373,7 @@ impl World {
 
     /// Everything that is due on either clock.
     pub fn handle_time(&mut self, env: &Env) {
+        self.handle_schedule_times(env);
         while let Some((at, key)) = self.deadlines.first().copied().filter(|(at, _)| *at <= env.now) {
             self.deadlines.remove(&(at, key));
             let again = self.run_mut(key).and_then(|run| {
@@ -417,8 +433,9 @@ impl World {
     /// Routes what became ready, matches it with pollers and answers those that watch a run.
     pub fn settle(&mut self, env: &Env) {
         loop {
+            let scheduled = self.settle_schedules(env);
             let touched = std::mem::take(&mut self.touched);
-            if touched.is_empty() && self.hot.is_empty() {
+            if touched.is_empty() && self.hot.is_empty() && !scheduled {
                 break;
             }
             for key in &touched {
@@ -489,11 +506,12 @@ impl World {
 
     /// Whether nothing is left to route or match.
     pub fn is_settled(&self) -> bool {
-        self.touched.is_empty() && self.hot.is_empty()
+        self.touched.is_empty() && self.hot.is_empty() && self.schedules.is_settled()
     }
 
     pub fn next_workflow_deadline(&self) -> Option<Nanos> {
-        self.deadlines.first().map(|(at, _)| *at)
+        let run = self.deadlines.first().map(|(at, _)| *at);
+        run.into_iter().chain(self.schedules.next_deadline()).min()
     }
 
     pub fn next_wait(&self) -> Option<Nanos> {

@@ -11,6 +11,7 @@ use temporalio_protos::temporal::api::{
 };
 
 use super::Store;
+use crate::schedules::ScheduleRecord;
 use crate::state::{
     Filter, Read, Run, RunKey, Source, Value, info,
     record::{ActivityRecord, RunRecord},
@@ -75,8 +76,28 @@ impl Store {
         self.one("SELECT run_key, state FROM runs WHERE run_key = ?", &key)
     }
 
-    /// Writes the changed runs in one transaction; when this answers they are on disk.
-    pub fn commit<'a>(&mut self, runs: impl Iterator<Item = &'a Run>) -> rusqlite::Result<()> {
+    pub fn schedules(&self) -> Result<Vec<ScheduleRecord>, Status> {
+        let mut statement = self.connection.prepare("SELECT state FROM schedules ORDER BY schedule_id").map_err(fault)?;
+        let rows: Vec<Vec<u8>> = statement.query_map([], |row| row.get(0)).and_then(Iterator::collect).map_err(fault)?;
+        rows.iter().map(|state| ScheduleRecord::decode(state.as_slice()).map_err(damaged)).collect()
+    }
+
+    pub fn schedule(&self, id: &str) -> Result<Option<ScheduleRecord>, Status> {
+        let state: Option<Vec<u8>> = self
+            .connection
+            .query_row("SELECT state FROM schedules WHERE schedule_id = ?", [id], |row| row.get(0))
+            .optional()
+            .map_err(fault)?;
+        state.map(|state| ScheduleRecord::decode(state.as_slice()).map_err(damaged)).transpose()
+    }
+
+    /// Writes the changed runs and schedules in one transaction; when this answers they are on disk. A schedule without
+    /// a record is deleted.
+    pub fn commit<'a>(
+        &mut self,
+        runs: impl Iterator<Item = &'a Run>,
+        schedules: impl Iterator<Item = (&'a str, Option<&'a ScheduleRecord>)>,
+    ) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
         {
             let mut upsert = transaction.prepare_cached(
@@ -124,6 +145,14 @@ impl Store {
                         None => ended.execute(params![run.key, id])?,
                     };
                 }
+            }
+            for (id, record) in schedules {
+                match record {
+                    Some(record) => transaction
+                        .prepare_cached("INSERT OR REPLACE INTO schedules VALUES(?,?)")?
+                        .execute(params![id, record.encode_to_vec()])?,
+                    None => transaction.prepare_cached("DELETE FROM schedules WHERE schedule_id=?")?.execute([id])?,
+                };
             }
         }
         transaction.commit()
