@@ -207,6 +207,9 @@ fn duration(text: &str) -> Result<Duration, String> {
         let digits = rest
             .find(|letter: char| !letter.is_ascii_digit() && letter != '.')
             .ok_or_else(|| format!("time: missing unit in duration {text:?}"))?;
+        if digits == 0 {
+            return Err(invalid());
+        }
         let (number, tail) = rest.split_at(digits);
         let end = tail.find(|letter: char| letter.is_ascii_digit() || letter == '.').unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(end);

@@ -1,3 +1,4 @@
 #![allow(deprecated)]
 
+mod schedule;
 mod spec;

@@ -225,3 +225,18 @@ fn random_calendars_against_a_search_second_by_second() {
     }
     assert!(found > 100);
 }
+
+#[test]
+fn jitter_is_the_services() {
+    // As a service answered for this schedule: milliseconds after each hour.
+    let mut spec = crons(&["@hourly"]);
+    spec.jitter = Some(duration(300 * SECOND));
+    let spec = Spec::new(&canonical(spec).expect("a spec")).expect("a zone");
+    let mut now = at("2026-11-21T20:30:00Z") * SECOND;
+    for (hour, millis) in [(21, 198_907), (22, 164_960), (23, 199_334), (24, 239_971), (25, 52_820)] {
+        let due = spec.next("793de1f6-dc6c-4e5e-bd61-bf6f885ef148-s-87327450", now).expect("a time");
+        assert_eq!(due.nominal, (at("2026-11-21T00:00:00Z") + hour * 3600) * SECOND);
+        assert_eq!((due.at - due.nominal) / 1_000_000, millis);
+        now = due.at;
+    }
+}
