@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
+from ._cli import add_schedule_parser, add_workflow_parser
 
 EXIT_FINDINGS = 1
 EXIT_USAGE = 2
@@ -67,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     server.add_argument(
         "--log-level", choices=["debug", "info", "warning", "error"], default="info", help="'debug' logs every call (default: info)"
     )
+    add_workflow_parser(commands)
+    add_schedule_parser(commands)
     return parser
 
 
@@ -145,11 +148,23 @@ def _server(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _talk(arguments: argparse.Namespace) -> int:
+    from durable_anyio._cli import _run
+
+    try:
+        _run.run(arguments)
+    except _run.ActionError as error:
+        return _fail(str(error), EXIT_FINDINGS)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return 0
+
+
 def _message(error: BaseException) -> str:
     return str(getattr(error, "message", error))
 
 
-_COMMANDS = {"check": _check, "demo": _demo, "server": _server}
+_COMMANDS = {"check": _check, "demo": _demo, "schedule": _talk, "server": _server, "workflow": _talk}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
