@@ -2,16 +2,11 @@
 
 use std::sync::Mutex;
 
-use durable_core::{Output, Run, RunOptions};
+use durable_core::{Output, Run, RunOptions, replay_task};
 use prost::Message;
 use temporalio_protos::{
     coresdk::workflow_completion::WorkflowActivationCompletion,
-    temporal::api::{
-        common::v1::{WorkflowExecution, WorkflowType},
-        enums::v1::EventType,
-        history::v1::{History, HistoryEvent, history_event::Attributes},
-        workflowservice::v1::PollWorkflowTaskQueueResponse,
-    },
+    temporal::api::history::v1::{History, history_event::Attributes},
 };
 
 use crate::error::{BridgeError, Result};
@@ -45,7 +40,7 @@ impl Replay {
             ..RunOptions::default()
         };
         let mut run = Run::new(run_id.clone(), options);
-        run.handle_task(task(history, workflow_id, run_id, workflow_type));
+        run.handle_task(replay_task(history, workflow_id, run_id, workflow_type));
         Ok(Replay(Mutex::new(State { run, is_open: false })))
     }
 
@@ -81,28 +76,5 @@ impl Replay {
             }
         }
         Ok(Vec::new())
-    }
-}
-
-/// The history as the service would hand it to a worker.
-fn task(history: History, workflow_id: String, run_id: String, workflow_type: WorkflowType) -> PollWorkflowTaskQueueResponse {
-    let started = |event: &HistoryEvent| event.event_type() == EventType::WorkflowTaskStarted;
-    let last_started = history.events.iter().rev().find(|event| started(event)).map_or(0, |event| event.event_id);
-    // Up to the last task that was completed the code is held against the history; a task that is open at the end is
-    // given to the code, and what it answers is compared with nothing.
-    let completed = history.events.iter().filter_map(|event| match &event.attributes {
-        Some(Attributes::WorkflowTaskCompletedEventAttributes(completed)) => Some(completed.started_event_id),
-        _ => None,
-    });
-    let last_completed = completed.max().unwrap_or(0);
-    PollWorkflowTaskQueueResponse {
-        task_token: b"replay".to_vec(),
-        workflow_execution: Some(WorkflowExecution { workflow_id, run_id }),
-        workflow_type: Some(workflow_type),
-        previous_started_event_id: last_completed,
-        started_event_id: last_started,
-        attempt: 1,
-        history: Some(history),
-        ..Default::default()
     }
 }

@@ -18,9 +18,11 @@ mod history;
 mod local;
 mod machines;
 mod marker;
+mod replay_task;
 mod report;
 mod run;
 mod workflow;
 
 pub use local::{LocalRequest, LocalResult, LocalStart};
+pub use replay_task::replay_task;
 pub use run::{EvictionReason, Output, Run, RunOptions, RunStatistics, Wait};

@@ -294,8 +294,9 @@ impl Workflow {
     /// What the code must know in this stretch although the history tells of it in the next one: the events of its commands.
     fn look_ahead(&mut self) -> Result<(), Fault> {
         self.look_ahead_to_patches();
-        self.look_ahead_to_markers()?;
-        self.look_ahead_to_updates()
+        // Updates first: whether a marker that is held is due depends on whether anything else gives the code a turn.
+        self.look_ahead_to_updates()?;
+        self.look_ahead_to_markers()
     }
 
     /// Flags of a task hold from its own replay on, and are written when it completes: look one completion ahead.

@@ -207,18 +207,24 @@ impl Workflow {
     }
 
     /// Tells the known outcomes that are due, in the order of their markers, up to the first that the code has not asked for.
-    /// When nothing else would give the code a turn, those that are held are due too: they would never be otherwise.
+    /// When nothing else would give the code a turn, activations passed live that left no trace (of a rejected update): the next one
+    /// that is held is then due, and what was told with it, but not what came later still.
     pub(super) fn apply_known(&mut self) {
-        self.apply_known_up_to(false);
-        if self.jobs.is_empty() {
-            self.apply_known_up_to(true);
+        self.apply_due();
+        if !self.jobs.is_empty() {
+            return;
+        }
+        let is_asked_for = |marker: &&Marker| self.by_subject.contains_key(&Subject::LocalActivity(marker.data.seq));
+        if let Some(index) = self.local.known.front().filter(is_asked_for).and_then(|marker| marker.data.activation_index) {
+            self.local.activation_index = self.local.activation_index.max(index);
+            self.apply_due();
         }
     }
 
-    fn apply_known_up_to(&mut self, include_held: bool) {
+    fn apply_due(&mut self) {
         while let Some(marker) = self.local.known.front() {
             let Some(key) = self.by_subject.get(&Subject::LocalActivity(marker.data.seq)).copied() else { return };
-            if !include_held && self.local.is_held(marker) {
+            if self.local.is_held(marker) {
                 return;
             }
             let Some(marker) = self.local.known.pop_front() else { return };
