@@ -8,9 +8,11 @@ use temporalio_protos::temporal::api::{
         ActivityTaskCancelRequestedEventAttributes, ActivityTaskCanceledEventAttributes, ActivityTaskScheduledEventAttributes,
         MarkerRecordedEventAttributes, RequestCancelExternalWorkflowExecutionInitiatedEventAttributes,
         SignalExternalWorkflowExecutionInitiatedEventAttributes, StartChildWorkflowExecutionInitiatedEventAttributes,
-        TimerCanceledEventAttributes, TimerStartedEventAttributes, WorkflowExecutionCanceledEventAttributes,
-        WorkflowExecutionCompletedEventAttributes, WorkflowExecutionContinuedAsNewEventAttributes, WorkflowExecutionFailedEventAttributes,
-        WorkflowExecutionUpdateAcceptedEventAttributes, WorkflowExecutionUpdateCompletedEventAttributes, history_event::Attributes,
+        TimerCanceledEventAttributes, TimerStartedEventAttributes, UpsertWorkflowSearchAttributesEventAttributes,
+        WorkflowExecutionCanceledEventAttributes, WorkflowExecutionCompletedEventAttributes,
+        WorkflowExecutionContinuedAsNewEventAttributes, WorkflowExecutionFailedEventAttributes,
+        WorkflowExecutionUpdateAcceptedEventAttributes, WorkflowExecutionUpdateCompletedEventAttributes,
+        WorkflowPropertiesModifiedEventAttributes, history_event::Attributes,
     },
     protocol::v1::Message,
     update::v1::{Acceptance, Response},
@@ -116,6 +118,20 @@ fn apply(service: &mut Service, command: &Command, messages: &[Message], complet
 fn apply_relation(service: &mut Service, asked: Asked, completed_id: i64) {
     let workflow_task_completed_event_id = completed_id;
     match asked {
+        Asked::UpsertWorkflowSearchAttributesCommandAttributes(asked) => {
+            let attributes = UpsertWorkflowSearchAttributesEventAttributes {
+                workflow_task_completed_event_id,
+                search_attributes: asked.search_attributes,
+            };
+            let attributes = Attributes::UpsertWorkflowSearchAttributesEventAttributes(attributes);
+            service.write(EventType::UpsertWorkflowSearchAttributes, attributes);
+        }
+        Asked::ModifyWorkflowPropertiesCommandAttributes(asked) => {
+            let attributes =
+                WorkflowPropertiesModifiedEventAttributes { workflow_task_completed_event_id, upserted_memo: asked.upserted_memo };
+            let attributes = Attributes::WorkflowPropertiesModifiedEventAttributes(attributes);
+            service.write(EventType::WorkflowPropertiesModified, attributes);
+        }
         Asked::StartChildWorkflowExecutionCommandAttributes(asked) => {
             let (workflow_id, kind) = (asked.workflow_id.clone(), asked.workflow_type.clone().unwrap_or_default().name);
             let attributes = StartChildWorkflowExecutionInitiatedEventAttributes {

@@ -84,6 +84,8 @@ pub fn as_replayed(seed: u64, activation: &WorkflowActivation) -> Option<Workflo
             update.run_validator = false;
             !Program::rejects(seed, &update.protocol_instance_id)
         }
+        // Live the code itself is the first to know of a patch.
+        Some(Job::NotifyHasPatch(_)) => false,
         _ => true,
     });
     (!seen.jobs.is_empty()).then_some(seen)

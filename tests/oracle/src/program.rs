@@ -3,7 +3,7 @@
 //! It keeps the rules that an SDK's language side keeps: it cancels only what it knows to be open, answers every update, takes a
 //! backoff of a local activity over with a timer of its own, and leaves no trace of an update that it rejects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost_wkt_types::{Duration, Timestamp};
 use temporalio_protos::{
@@ -16,14 +16,18 @@ use temporalio_protos::{
         },
         workflow_commands::{
             ActivityCancellationType, CancelChildWorkflowExecution, CancelSignalWorkflow, CancelTimer, CancelWorkflowExecution,
-            CompleteWorkflowExecution, ContinueAsNewWorkflowExecution, FailWorkflowExecution, RequestCancelActivity,
-            RequestCancelExternalWorkflowExecution, RequestCancelLocalActivity, ScheduleActivity, ScheduleLocalActivity,
-            SignalExternalWorkflowExecution, StartChildWorkflowExecution, StartTimer, UpdateResponse, WorkflowCommand,
-            signal_external_workflow_execution, update_response::Response, workflow_command::Variant as Command,
+            CompleteWorkflowExecution, ContinueAsNewWorkflowExecution, FailWorkflowExecution, ModifyWorkflowProperties,
+            RequestCancelActivity, RequestCancelExternalWorkflowExecution, RequestCancelLocalActivity, ScheduleActivity,
+            ScheduleLocalActivity, SetPatchMarker, SignalExternalWorkflowExecution, StartChildWorkflowExecution, StartTimer,
+            UpdateResponse, UpsertWorkflowSearchAttributes, WorkflowCommand, signal_external_workflow_execution, update_response::Response,
+            workflow_command::Variant as Command,
         },
         workflow_completion::{Success, WorkflowActivationCompletion, workflow_activation_completion::Status},
     },
-    temporal::api::{common::v1::Payload, failure::v1::Failure},
+    temporal::api::{
+        common::v1::{Memo, Payload, SearchAttributes},
+        failure::v1::Failure,
+    },
 };
 
 use crate::dice::Dice;
@@ -72,6 +76,10 @@ pub struct Program {
     cancel_requests: Vec<u32>,
     /// Accepted and not completed.
     updates: Vec<String>,
+    /// What the history told of.
+    patches: BTreeSet<String>,
+    /// Which side of a patch the code is on, once it asked.
+    sides: BTreeMap<String, bool>,
     is_over: bool,
 }
 
@@ -89,6 +97,8 @@ impl Program {
             signals: Vec::new(),
             cancel_requests: Vec::new(),
             updates: Vec::new(),
+            patches: BTreeSet::new(),
+            sides: BTreeMap::new(),
             is_over: false,
         }
     }
@@ -109,7 +119,7 @@ impl Program {
             was_moved |= self.take(job, &mut commands);
         }
         if was_moved && !self.is_over {
-            self.act(&mut commands);
+            self.act(activation.is_replaying, &mut commands);
         }
         let commands = commands.into_iter().map(|variant| WorkflowCommand { variant: Some(variant), ..Default::default() }).collect();
         WorkflowActivationCompletion {
@@ -127,6 +137,10 @@ impl Program {
     /// Takes one job; false when it left no trace.
     fn take(&mut self, job: &Job, commands: &mut Vec<Command>) -> bool {
         match job {
+            Job::NotifyHasPatch(patch) => {
+                self.patches.insert(patch.patch_id.clone());
+                return false;
+            }
             Job::FireTimer(fired) => {
                 self.timers.retain(|seq| *seq != fired.seq);
                 if let Some(backoff) = self.backoffs.remove(&fired.seq) {
@@ -171,10 +185,19 @@ impl Program {
     }
 
     /// What the program does of itself.
-    fn act(&mut self, commands: &mut Vec<Command>) {
+    fn act(&mut self, is_replaying: bool, commands: &mut Vec<Command>) {
         for _ in 0..self.dice.roll(4) {
-            match self.dice.roll(3) {
-                0 => self.cancel(commands),
+            match self.dice.roll(12) {
+                0..4 => self.cancel(commands),
+                4 => self.ask_for_patch(is_replaying, commands),
+                5 => commands.push(Command::UpsertWorkflowSearchAttributes(UpsertWorkflowSearchAttributes {
+                    search_attributes: Some(SearchAttributes {
+                        indexed_fields: [("CustomKeywordField".to_owned(), payload("value"))].into(),
+                    }),
+                })),
+                6 => commands.push(Command::ModifyWorkflowProperties(ModifyWorkflowProperties {
+                    upserted_memo: Some(Memo { fields: [("note".to_owned(), payload("value"))].into() }),
+                })),
                 _ => self.begin(commands),
             }
         }
@@ -189,6 +212,23 @@ impl Program {
             // What comes after the end is moved in front of it.
             let place = if self.dice.one_in(4) { self.dice.roll(commands.len() + 1) } else { commands.len() };
             commands.insert(place, end);
+        }
+    }
+
+    /// `patched`, or `deprecate_patch`, as a language side does them. The two sides of a patch differ in their commands.
+    fn ask_for_patch(&mut self, is_replaying: bool, commands: &mut Vec<Command>) {
+        let patch_id = self.dice.pick(&["faster", "cheaper", "safer"]).to_owned();
+        let deprecated = self.dice.one_in(4);
+        let is_told = self.patches.contains(&patch_id);
+        let is_new = *self.sides.entry(patch_id.clone()).or_insert(!is_replaying || is_told);
+        if deprecated || is_new {
+            commands.push(Command::SetPatchMarker(SetPatchMarker { patch_id, deprecated }));
+        }
+        if !deprecated {
+            let (before, after) = (self.dice.roll(2), self.dice.roll(2));
+            for _ in 0..if is_new { after } else { before } {
+                self.begin(commands);
+            }
         }
     }
 
