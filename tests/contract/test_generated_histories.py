@@ -19,6 +19,7 @@ from .oracle import build
 pytestmark = pytest.mark.timeout(1200)
 #: Fresh ones in every run.
 HISTORIES = int(os.environ.get("DURABLE_HISTORIES", "200"))
+TEN_THOUSAND = Path(__file__).parent.parent / "oracle" / "ten_thousand.txt"
 #: Differences between the cores that are there to stay; what each is, is said in `tests/oracle/src/known.rs`.
 KNOWN = ("MergedTasks", "LocalsAfterHeartbeat", "LocalsAfterRejection", "EndsWithTask", "AbandonedFails")
 #: What the official core does not always look at.
@@ -70,3 +71,10 @@ def test_known_difference(program: Path, name: str) -> None:
     """Ours replays such a history as it was live, the official core does not. If this fails, the difference may be gone."""
     (first, *_) = run(program, "known", name)
     assert "theirs" in first
+
+
+def test_ten_thousand_were_run() -> None:
+    """The output of `replay-oracle generated 1 10000`."""
+    lines = TEN_THOUSAND.read_text(encoding="utf-8").splitlines()
+    assert count(lines, "histories") == 10_000
+    assert count(lines, "differing") == 0

@@ -284,15 +284,8 @@ mod tests {
         StartChildWorkflowExecutionInitiatedEventAttributes,
     };
 
-    const STATES: [State; 7] = [
-        State::Commanded,
-        State::Initiated,
-        State::Started,
-        State::Withdrawn,
-        State::Told,
-        State::ToldEnded,
-        State::Ended,
-    ];
+    const STATES: [State; 7] =
+        [State::Commanded, State::Initiated, State::Started, State::Withdrawn, State::Told, State::ToldEnded, State::Ended];
     const INPUTS: [Input; 6] = [Input::Cancel, Input::CancelAtOnce, Input::Initiated, Input::Started, Input::StartFailed, Input::Ended];
 
     fn child(state: State, cancellation: ChildWorkflowCancellationType) -> ChildWorkflow {
