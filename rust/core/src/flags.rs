@@ -20,6 +20,14 @@ pub(crate) const UPSERT_ON_PATCH: u32 = 2;
 /// Without the flag they were dropped.
 pub(crate) const ENDING_LAST: u32 = 3;
 
+/// The name in the completions of Temporal's Python SDK.
+const PYTHON_SDK: &str = "temporal-python";
+/// Its flag for: all jobs of an activation are applied before the workflow runs, as our language side always does it.
+const SINGLE_BATCH: u32 = 2;
+/// Told to our language side, never recorded: the task was worked on by Temporal's Python SDK without [`SINGLE_BATCH`], which lets the
+/// workflow run after the messages of an activation, and again after the rest.
+const JOB_SETS: u32 = 1 << 30;
+
 const CORE_FLAGS: [u32; 2] = [CHECK_IDS_AND_TYPES, ENDING_LAST];
 
 #[derive(Debug, Default)]
@@ -62,8 +70,15 @@ impl Flags {
         is_live || self.core_was_used(flag)
     }
 
-    pub(crate) fn lang(&self) -> Vec<u32> {
-        self.lang.iter().copied().collect()
+    /// What the language side is told of the task that is worked on.
+    pub(crate) fn lang(&self, replaying: bool) -> Vec<u32> {
+        let in_sets = replaying && self.last_name == PYTHON_SDK && !self.lang.contains(&SINGLE_BATCH);
+        self.lang.iter().copied().chain(in_sets.then_some(JOB_SETS)).collect()
+    }
+
+    /// True when the task that is replayed was another SDK's: its commands may stand in another order than ours.
+    pub(crate) fn is_foreign(&self) -> bool {
+        !self.last_name.is_empty() && self.last_name != SDK_NAME
     }
 
     pub(crate) fn last_version(&self) -> &str {
@@ -89,6 +104,22 @@ impl Flags {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn job_sets_are_for_replays_of_the_python_sdk_without_its_flag() {
+        let mut flags = Flags::default();
+        let mut complete = |name: &str, lang_used_flags: Vec<u32>| {
+            flags.add_completed(&WorkflowTaskCompletedEventAttributes {
+                sdk_metadata: Some(WorkflowTaskCompletedMetadata { sdk_name: name.to_owned(), lang_used_flags, ..Default::default() }),
+                ..Default::default()
+            });
+            (flags.lang(true), flags.lang(false), flags.is_foreign())
+        };
+        assert_eq!(complete("temporal-go", vec![]), (vec![], vec![], true));
+        assert_eq!(complete(PYTHON_SDK, vec![]), (vec![JOB_SETS], vec![], true));
+        assert_eq!(complete(SDK_NAME, vec![]), (vec![], vec![], false));
+        assert_eq!(complete(PYTHON_SDK, vec![SINGLE_BATCH]), (vec![SINGLE_BATCH], vec![SINGLE_BATCH], true));
+    }
 
     #[test]
     fn only_news_is_recorded() {

@@ -191,7 +191,7 @@ impl Workflow {
             is_replaying: self.replaying || jobs.is_empty(),
             history_length: u32::try_from(self.last_processed_id).unwrap_or(u32::MAX),
             jobs: jobs.into_iter().map(|variant| WorkflowActivationJob { variant: Some(variant) }).collect(),
-            available_internal_flags: self.flags.lang(),
+            available_internal_flags: self.flags.lang(self.replaying),
             history_size_bytes: self.history_size_bytes,
             continue_as_new_suggested: self.continue_as_new_suggested,
             last_sdk_version: self.flags.last_version().to_owned(),
@@ -389,6 +389,9 @@ impl Workflow {
             return Err(Fault::Fatal(format!("event {event_id} ({event_name}) is of a kind that this version does not support")));
         };
         let recorded = recorded_command(expected, &event);
+        if self.flags.is_foreign() {
+            self.bring_forward(expected, &recorded);
+        }
         let queued = loop {
             let Some(queued) = self.queue.pop_front() else {
                 let fault = Fault::Nondeterminism(format!(
@@ -416,6 +419,18 @@ impl Workflow {
         }
         self.by_event.insert(event_id, queued.machine);
         Ok(())
+    }
+
+    /// Another SDK gave the commands of one task in another order (its timers, for one, come when they are asked for, ours at the end of
+    /// a step): the one that the event is of is taken, wherever it stands. Each event still needs its command, and each command its event.
+    fn bring_forward(&mut self, kind: CommandType, recorded: &str) {
+        let is_it = |queued: &Queued| {
+            let machine = &self.machines[queued.machine];
+            queued.kind == kind && !machine.is_withdrawn() && command_text(kind, &machine.describe()) == recorded
+        };
+        if let Some(queued) = self.queue.iter().position(is_it).and_then(|index| self.queue.remove(index)) {
+            self.queue.push_front(queued);
+        }
     }
 
     /// An event that is about the run itself.
