@@ -17,7 +17,7 @@ from typing import Any
 
 import anyio
 
-from . import _commands
+from . import _commands, _workflow_job_sets
 from ._backend import (
     CallGuard,
     ForbiddenCallError,
@@ -76,14 +76,23 @@ def failed_completion(run_id: str, error: BaseException, converter: PayloadConve
     return completion
 
 
+def _grouped(pairs: Sequence[_workflow_job_sets.JobPair]) -> dict[str, list[Any]]:
+    """Jobs by their kind; those that keep the order in which they came, together with their kind."""
+    jobs: dict[str, list[Any]] = {}
+    for variant, job in pairs:
+        together = _TOGETHER.get(variant)
+        jobs.setdefault(together or variant, []).append(job if together is None else (variant, job))
+    return jobs
+
+
 class WorkflowInstance(WorkflowRuntime):
     """One run of a workflow. Slots, because idle runs are kept by the thousand; what few runs need is made when it is asked for."""
 
     __slots__ = (
         "__weakref__", "_activities", "_cancel_reason", "_cancel_requested", "_commands", "_conditions",
         "_ended", "_ended_by", "_evicted", "_given",
-        "_last_condition", "_last_run", "_last_timer", "_locals", "_main", "_memo", "_origin_ns", "_queries", "_random",
-        "_relations", "_run_id", "_seed", "_suspend", "closed", "continue_as_new_suggested", "converter", "current_details",
+        "_last_condition", "_last_run", "_last_timer", "_later", "_locals", "_main", "_memo", "_origin_ns", "_queries", "_random",
+        "_relations", "_run_id", "_seed", "_suspend", "_was_batch", "closed", "continue_as_new_suggested", "converter", "current_details",
         "definition", "failure", "history_length", "history_size_bytes", "info", "is_replaying", "messages", "object", "origins",
         "scheduler",
     )  # fmt: skip
@@ -132,6 +141,8 @@ class WorkflowInstance(WorkflowRuntime):
         self._main: Task | None = None
         self.messages = Messages(self, self._emit)
         self._suspend: BaseException | None = None
+        self._later: list[_workflow_job_sets.JobPair] | None = None
+        self._was_batch = False
         self._ended_by: BaseException | None = None
         self._cancel_requested = False
         self._cancel_reason: str | None = None
@@ -157,14 +168,15 @@ class WorkflowInstance(WorkflowRuntime):
         self.history_length = activation.history_length
         self.history_size_bytes = activation.history_size_bytes
         self.continue_as_new_suggested = activation.continue_as_new_suggested
-        jobs: dict[str, list[Any]] = {}
+        pairs: list[_workflow_job_sets.JobPair] = []
         for job in activation.jobs:
             variant = job.WhichOneof("variant")
-            together = _TOGETHER.get(variant)
-            if together is not None:  # they keep the order in which they came
-                jobs.setdefault(together, []).append((variant, getattr(job, variant)))
-            else:
-                jobs.setdefault(variant, []).append(getattr(job, variant))
+            pairs.append((variant, getattr(job, variant)))
+        self._later = None
+        if self.is_replaying and _workflow_job_sets.in_sets(activation):
+            pairs, self._later = _workflow_job_sets.split(pairs)
+        self._was_batch = not self.is_replaying and _workflow_job_sets.matters(pairs)
+        jobs = _grouped(pairs)
         if "remove_from_cache" in jobs:
             self._evicted = True
             eviction = jobs["remove_from_cache"][0]
@@ -194,7 +206,7 @@ class WorkflowInstance(WorkflowRuntime):
         while self._suspend is None and self.scheduler.poison is None:
             if not self.scheduler.run(None if stop_at is None else stop_at - time.perf_counter()):
                 return False
-            if not self._check_conditions():
+            if not self._check_conditions() and not self._apply_later():
                 break
         return True
 
@@ -229,6 +241,8 @@ class WorkflowInstance(WorkflowRuntime):
         completion.successful.commands.extend(self._commands)
         if not self._commands:
             completion.successful.SetInParent()
+        if self._was_batch:
+            completion.successful.used_internal_flags.append(_workflow_job_sets.SINGLE_BATCH)
         # Messages are large, and a query's keeps the whole activation alive.
         self._commands.clear()
         self._queries = []
@@ -272,8 +286,12 @@ class WorkflowInstance(WorkflowRuntime):
             for variant, job in jobs.get("messages", ()):
                 self.messages.deliver(variant, job)
         if starts and self._ended_by is None:
-            run = functools.partial(self.definition.run.fn, self.object)
-            self._main = self.scheduler.spawn(run, tuple(arguments), name=self.definition.run.label)
+            if self._later is None:
+                self._spawn_main(arguments)
+            else:
+                self._later.insert(0, (_MAIN, arguments))
+        for main in jobs.get(_MAIN, ()):
+            self._spawn_main(main)
         for job in jobs.get("resolve_activity", ()):
             if not job.is_local:
                 self._activities.resolve(job.seq, job.result)
@@ -299,6 +317,22 @@ class WorkflowInstance(WorkflowRuntime):
         if not jobs.keys() <= _KNOWN_JOBS:
             unknown = ", ".join(sorted(jobs.keys() - _KNOWN_JOBS))
             raise LookupError(f"the history holds {unknown}, which this release of durable-anyio does not know")
+
+    def _apply_later(self) -> bool:
+        """Applies the second set of an activation that is replayed in sets; False when there is none."""
+        later, self._later = self._later, None
+        if later is None or self._ended_by is not None:
+            return False
+        try:
+            for pair in later:
+                self._apply(_grouped([pair]))
+        except (DataConversionError, LookupError, TypeError) as error:
+            self._suspend = self._suspend or error
+        return True
+
+    def _spawn_main(self, arguments: Sequence[Any]) -> None:
+        run = functools.partial(self.definition.run.fn, self.object)
+        self._main = self.scheduler.spawn(run, tuple(arguments), name=self.definition.run.label)
 
     def _start(self, start: Any) -> list[Any]:
         handler = self.definition.run
@@ -516,11 +550,14 @@ class WorkflowInstance(WorkflowRuntime):
 
 _READ_ONLY_HINT = "hint: it may read the workflow's state, not change it"
 # Jobs of several kinds that are taken in one phase.
+#: In place of a job: the workflow's main task, with its arguments.
+_MAIN = "main"
 _TOGETHER = {"signal_workflow": "messages", "do_update": "messages", **dict.fromkeys(RELATION_JOBS, "relations")}
 _KNOWN_JOBS = {
     "cancel_workflow",
     "fire_timer",
     "initialize_workflow",
+    _MAIN,
     "notify_has_patch",
     "resolve_activity",
     "messages",

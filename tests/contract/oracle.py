@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 from pathlib import Path
@@ -17,7 +18,9 @@ HISTORY = proto.message("temporal.api.history.v1.History")
 
 def build() -> Path:
     """Builds the oracle (two minutes when nothing is built) and answers its program."""
-    subprocess.run(["cargo", "build", "--quiet", "--locked"], cwd=CRATE, check=True)
+    # In its own directory, wherever the other crates are built.
+    environment = {name: value for name, value in os.environ.items() if name != "CARGO_TARGET_DIR"}
+    subprocess.run(["cargo", "build", "--quiet", "--locked"], cwd=CRATE, check=True, env=environment)
     return CRATE / "target" / "debug" / "replay-oracle"
 
 
