@@ -25,6 +25,7 @@ DIFFERS = {
     "workflowId": "each test has its own",
     "historySizeBytes": "counts the bytes of the other fields named here",
     "sdkVersion": "the version of the worker that recorded",
+    "langUsedFlags": "the version of the worker that recorded",
     "prevAutoResetPoints": "a service's notes on which worker's version did the first task; an engine has none",
     "baseRunId": "random for each run",
     "newRunId": "random for each run",
