@@ -9,6 +9,7 @@ from typing import Any
 
 from ._bridge.proto import message
 from ._definitions import ActivityOptions
+from ._workflow_nexus import NexusCall
 from ._workflow_runtime import LocalCall
 from .common import Priority, RetryPolicy
 
@@ -25,8 +26,10 @@ __all__ = [
     "query_succeeded",
     "request_cancel_activity",
     "request_cancel_local_activity",
+    "request_cancel_nexus_operation",
     "schedule_activity",
     "schedule_local_activity",
+    "schedule_nexus_operation",
     "signal_external_workflow",
     "start_child_workflow",
     "start_timer",
@@ -262,6 +265,30 @@ def cancel_external_workflow(seq: int, workflow_id: str, run_id: str | None, rea
     request.workflow_execution.workflow_id = workflow_id
     request.workflow_execution.run_id = run_id or ""
     request.reason = reason
+    return command
+
+
+def schedule_nexus_operation(seq: int, call: NexusCall, payload: Any, cancellation_type: int, summary: Any | None) -> Any:
+    command = _Command()
+    operation = command.schedule_nexus_operation
+    operation.seq = seq
+    operation.endpoint = call.endpoint
+    operation.service = call.service
+    operation.operation = call.operation
+    operation.input.CopyFrom(payload)
+    operation.cancellation_type = cancellation_type
+    operation.nexus_header.update(call.options.get("headers") or {})
+    _set_duration(operation, "schedule_to_close_timeout", call.options.get("schedule_to_close_timeout"))
+    _set_duration(operation, "schedule_to_start_timeout", call.options.get("schedule_to_start_timeout"))
+    _set_duration(operation, "start_to_close_timeout", call.options.get("start_to_close_timeout"))
+    if summary is not None:
+        command.user_metadata.summary.CopyFrom(summary)
+    return command
+
+
+def request_cancel_nexus_operation(seq: int) -> Any:
+    command = _Command()
+    command.request_cancel_nexus_operation.seq = seq
     return command
 
 

@@ -26,6 +26,8 @@ from .exceptions import (
     ChildWorkflowError,
     DataConversionError,
     FailureError,
+    NexusHandlerError,
+    NexusOperationError,
     RetryState,
     ServerError,
     TerminatedError,
@@ -44,6 +46,9 @@ MAX_STACK_FRAMES = 40
 MAX_MESSAGE_CHARACTERS = 10_000
 # Members of a group are kept until they have this size; the rest is counted in one last member.
 MAX_GROUP_SIZE_BYTES = 512 * 1024
+
+# temporal.api.enums.v1.NexusHandlerErrorRetryBehavior
+_RETRY_BEHAVIORS = {None: 0, True: 1, False: 2}
 
 _Failure = proto.message("temporal.api.failure.v1.Failure")
 _Payload = proto.message("temporal.api.common.v1.Payload")
@@ -173,6 +178,13 @@ def _encode_info(error: BaseException, failure: Any, converter: PayloadConverter
         child.workflow_execution.workflow_id, child.workflow_execution.run_id = error.workflow_id, error.run_id
         child.initiated_event_id, child.started_event_id = error.initiated_event_id, error.started_event_id
         child.retry_state = error.retry_state or 0
+    elif isinstance(error, NexusOperationError):
+        operation = failure.nexus_operation_execution_failure_info
+        operation.scheduled_event_id, operation.operation_token = error.scheduled_event_id, error.operation_token
+        operation.endpoint, operation.service, operation.operation = error.endpoint, error.service, error.operation
+    elif isinstance(error, NexusHandlerError):
+        failure.nexus_handler_failure_info.type = error.type
+        failure.nexus_handler_failure_info.retry_behavior = _RETRY_BEHAVIORS[error.retryable_override]
     else:
         failure.application_failure_info.type = type(error).__name__
         # The same code meets the same value again: retrying could only hide the mistake.
@@ -278,6 +290,17 @@ def _decode_info(failure: Any, kind: str | None, converter: PayloadConverter) ->
         return _activity_error(failure)
     if kind == "child_workflow_execution_failure_info":
         return _child_error(failure)
+    if kind == "nexus_operation_execution_failure_info":
+        return _nexus_error(failure)
+    if kind == "nexus_handler_failure_info":
+        handler = failure.nexus_handler_failure_info
+        overrides = {number: retryable for retryable, number in _RETRY_BEHAVIORS.items()}
+        return NexusHandlerError(
+            message or "the handler failed",
+            type=handler.type,
+            retryable_override=overrides.get(handler.retry_behavior),
+            failure=failure,
+        )
     return FailureError(message or "failure", failure=failure)
 
 
@@ -306,6 +329,19 @@ def _child_error(failure: Any) -> ChildWorkflowError:
         initiated_event_id=info.initiated_event_id,
         started_event_id=info.started_event_id,
         retry_state=_member(RetryState, info.retry_state),
+        failure=failure,
+    )
+
+
+def _nexus_error(failure: Any) -> NexusOperationError:
+    info = failure.nexus_operation_execution_failure_info
+    return NexusOperationError(
+        failure.message or "Nexus operation failed",
+        scheduled_event_id=info.scheduled_event_id,
+        endpoint=info.endpoint,
+        service=info.service,
+        operation=info.operation,
+        operation_token=info.operation_token or info.operation_id,
         failure=failure,
     )
 

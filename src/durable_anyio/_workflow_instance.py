@@ -47,6 +47,8 @@ from ._workflow_held import holds
 from ._workflow_info import LastRun, info_from_activation
 from ._workflow_local_activities import LocalActivities, StartedLocalActivity
 from ._workflow_messages import Messages
+from ._workflow_nexus import NexusCall
+from ._workflow_nexus_operations import NEXUS_JOBS, NexusOperations, StartedNexusOperation
 from ._workflow_origins import Origins, difference
 from ._workflow_outcome import SuspendError, command_for_error, command_for_result, fails_by_definition
 from ._workflow_queries import answer_query
@@ -91,7 +93,8 @@ class WorkflowInstance(WorkflowRuntime):
     __slots__ = (
         "__weakref__", "_activities", "_cancel_reason", "_cancel_requested", "_commands", "_conditions",
         "_ended", "_ended_by", "_evicted", "_given",
-        "_last_condition", "_last_run", "_last_timer", "_later", "_locals", "_main", "_memo", "_origin_ns", "_queries", "_random",
+        "_last_condition", "_last_run", "_last_timer", "_later", "_locals", "_main", "_memo",
+        "_nexus_operations", "_origin_ns", "_queries", "_random",
         "_relations", "_run_id", "_seed", "_suspend", "_was_batch", "closed", "continue_as_new_suggested", "converter", "current_details",
         "definition", "failure", "history_length", "history_size_bytes", "info", "is_replaying", "messages", "object", "origins",
         "scheduler",
@@ -129,6 +132,7 @@ class WorkflowInstance(WorkflowRuntime):
         self._activities = Activities(self.scheduler, converter, self._emit, task_queue)
         self._relations: Relations | None = None
         self._locals: LocalActivities | None = None
+        self._nexus_operations: NexusOperations | None = None
         self.origins = Origins(self.scheduler)
         self.failure: BaseException | None = None
         """Why the last completion failed its task."""
@@ -272,6 +276,9 @@ class WorkflowInstance(WorkflowRuntime):
             if self._locals is not None:
                 self._locals.release()
                 self._locals = None
+            if self._nexus_operations is not None:
+                self._nexus_operations.release()
+                self._nexus_operations = None
             self.messages.release()
             self.scheduler.release()
 
@@ -296,7 +303,8 @@ class WorkflowInstance(WorkflowRuntime):
             if not job.is_local:
                 self._activities.resolve(job.seq, job.result)
         for variant, job in jobs.get("relations", ()):
-            self._related().resolve(variant, job)
+            owner = self._nexus() if variant in NEXUS_JOBS else self._related()
+            owner.resolve(variant, job)
         timers = [job.seq for job in jobs.get("fire_timer", ())]
         if self._locals is not None:
             timers = [timer for timer in timers if not self._locals.fire_timer(timer)]
@@ -511,6 +519,17 @@ class WorkflowInstance(WorkflowRuntime):
     def external_workflow(self, workflow_id: str, run_id: str | None) -> External:
         return self._related().external(workflow_id, run_id)
 
+    async def start_nexus_operation(self, call: NexusCall) -> StartedNexusOperation:
+        await checkpoint_if_cancelled()
+        operation = self._nexus().schedule(call)
+        await operation.started.wait()
+        return operation
+
+    def _nexus(self) -> NexusOperations:
+        if self._nexus_operations is None:
+            self._nexus_operations = NexusOperations(self.scheduler, self.converter, self._emit)
+        return self._nexus_operations
+
     def start_local(self, call: LocalCall) -> StartedLocalActivity:
         return self._local().start(call)
 
@@ -552,7 +571,7 @@ _READ_ONLY_HINT = "hint: it may read the workflow's state, not change it"
 # Jobs of several kinds that are taken in one phase.
 #: In place of a job: the workflow's main task, with its arguments.
 _MAIN = "main"
-_TOGETHER = {"signal_workflow": "messages", "do_update": "messages", **dict.fromkeys(RELATION_JOBS, "relations")}
+_TOGETHER = {"signal_workflow": "messages", "do_update": "messages", **dict.fromkeys(RELATION_JOBS | NEXUS_JOBS, "relations")}
 _KNOWN_JOBS = {
     "cancel_workflow",
     "fire_timer",

@@ -67,6 +67,8 @@ class StartedChild(ChildWorkflowHandle[Any, Any]):
         # Both waits lead here, the one for the start and the one for the end; one request is enough.
         if not self._cancelled:
             self._cancelled = True
+            # Start and end may come together: the wait for the end then never asks, but its answer is to the same request.
+            self.started.cancel_requested = self.result.cancel_requested = True
             self._owner.emit(_commands.cancel_child_workflow(self.seq, self._reason))
 
     def set_result(self, value: Any) -> None:

@@ -234,6 +234,10 @@ class WorkflowRuntime(ABC):
     def external_workflow(self, workflow_id: str, run_id: str | None) -> Any: ...
 
     @abstractmethod
+    async def start_nexus_operation(self, call: Any) -> Any:
+        """Starts what a `NexusCall` names."""
+
+    @abstractmethod
     def start_local(self, call: LocalCall) -> ActivityHandle[Any]: ...
 
     @abstractmethod

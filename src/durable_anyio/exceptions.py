@@ -22,6 +22,8 @@ __all__ = [
     "DurableError",
     "FailureError",
     "ForbiddenCallError",
+    "NexusHandlerError",
+    "NexusOperationError",
     "NondeterminismError",
     "RPCError",
     "RPCStatusCode",
@@ -329,6 +331,51 @@ class ChildWorkflowError(FailureError):
 
     def __str__(self) -> str:
         return _with_cause(self.message, self.__cause__)
+
+
+class NexusOperationError(FailureError):
+    """A Nexus operation was refused, failed, timed out or was cancelled; `cause` says why.
+
+    The cause is an `ApplicationError` if the operation failed, a `NexusHandlerError` if its handler could not take the call, a
+    `TimeoutError` or a `CancelledError`.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        scheduled_event_id: int = 0,
+        endpoint: str = "",
+        service: str = "",
+        operation: str = "",
+        operation_token: str = "",
+        failure: Any | None = None,
+    ) -> None:
+        super().__init__(message, failure=failure)
+        self.scheduled_event_id = scheduled_event_id
+        self.endpoint = endpoint
+        self.service = service
+        self.operation = operation
+        self.operation_token = operation_token
+
+    def __str__(self) -> str:
+        return _with_cause(self.message, self.__cause__)
+
+
+class NexusHandlerError(FailureError):
+    """The handler of a Nexus operation could not take the call.
+
+    `type` is one of the Nexus specification's error types, such as "BAD_REQUEST" or "NOT_FOUND". `retryable_override` says whether the
+    handler wanted the call repeated, None if it left that to the type.
+    """
+
+    def __init__(self, message: str, *, type: str = "", retryable_override: bool | None = None, failure: Any | None = None) -> None:
+        super().__init__(message, failure=failure)
+        self.type = type
+        self.retryable_override = retryable_override
+
+    def __str__(self) -> str:
+        return _with_cause(f"{self.type}: {self.message}" if self.type else self.message, self.__cause__)
 
 
 class WorkflowFailureError(DurableError):

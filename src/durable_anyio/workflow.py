@@ -36,6 +36,12 @@ from ._workflow_children import (
     start_child_workflow,
 )
 from ._workflow_local_calls import execute_local_activity, start_local_activity, step
+from ._workflow_nexus import (
+    NexusClient,
+    NexusOperationCancellationType,
+    NexusOperationHandle,
+    create_nexus_client,
+)
 from ._workflow_runtime import (
     CURRENT_UPDATE,
     ActivityCancellationType,
@@ -61,6 +67,9 @@ __all__ = [
     "ContinueAsNewError",
     "ExternalWorkflowHandle",
     "Info",
+    "NexusClient",
+    "NexusOperationCancellationType",
+    "NexusOperationHandle",
     "NotInWorkflowError",
     "ParentClosePolicy",
     "ParentInfo",
@@ -69,6 +78,7 @@ __all__ = [
     "all_handlers_finished",
     "cancellation_reason",
     "continue_as_new",
+    "create_nexus_client",
     "current_update_info",
     "defn",
     "execute_activity",

@@ -12,6 +12,7 @@ from durable_anyio import Worker, WorkflowHistory
 from durable_anyio.testing import WorkflowEnvironment
 
 from .activities import ACTIVITIES
+from .nexus_scenarios import NEXUS_SCENARIOS
 from .normal_history import lines, unordered, without_tasks
 from .scenario import Scenario
 from .scenarios import SCENARIOS
@@ -76,5 +77,5 @@ async def test_same_history(scenario: Scenario, unique: str) -> None:
 
 
 def test_every_history_belongs_to_a_scenario() -> None:
-    named = {re.sub(r"\W+", "_", scenario.name) for scenario in SCENARIOS}
+    named = {re.sub(r"\W+", "_", scenario.name) for scenario in (*SCENARIOS, *NEXUS_SCENARIOS)}
     assert {path.stem for path in HISTORIES.glob("*.json")} <= named

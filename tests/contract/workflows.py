@@ -23,6 +23,7 @@ from .activities import (
 )
 from .chain_workflows import CHAIN_WORKFLOWS
 from .message_workflows import MESSAGE_WORKFLOWS
+from .nexus_workflows import NEXUS_WORKFLOWS
 from .relations import RELATED_WORKFLOWS
 from .reset_workflows import RESET_WORKFLOWS
 
@@ -413,5 +414,5 @@ WORKFLOWS = [
     Nothing, OneActivity, ThreadActivity, Sequence, FanOut, LimitedFanOut, Sleeper, TimeoutWins, TimeoutLoses, FailAfter,
     CancelActivityByScope, RetriedActivity, CaughtFailure, FailedGroup, PlainFailure, Approval, WaitsForCondition, CleansUp,
     SurvivesCancel, ContinuesAsNew, Streams, Locks, Deterministic, Typed, RaceOfScopes, *RELATED_WORKFLOWS, LocalActivities, LocalFanOut,
-    LocalRest, LocalDeadline, Steps, LongStep,
+    LocalRest, LocalDeadline, Steps, LongStep, *NEXUS_WORKFLOWS,
 ]  # fmt: skip

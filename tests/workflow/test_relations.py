@@ -167,6 +167,26 @@ def test_a_result_after_the_cancel_request_wins() -> None:
 
 
 @workflow.defn
+class SaysWhatItSaw:
+    @workflow.run
+    async def run(self) -> str:
+        seen = "no error of the child"
+        with anyio.move_on_after(10):
+            try:
+                await workflow.execute_child_workflow("Other")
+            except ChildWorkflowError as error:
+                seen = str(error)
+        return seen
+
+
+def test_a_start_and_a_cancelled_end_in_one_activation_are_the_scopes_cancellation() -> None:
+    driver = Driver(SaysWhatItSaw)
+    driver.start()
+    assert names(fire(driver)) == ["cancel_child_workflow_execution"]
+    assert value_of(driver.step(started(), cancelled())[-1]) == "no error of the child"
+
+
+@workflow.defn
 class CancelsAtOnce:
     @workflow.run
     async def run(self) -> str:

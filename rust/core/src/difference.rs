@@ -12,7 +12,10 @@
 //!
 //! `expected` and `actual` are commands, or "no command"; `command` counts the commands of the run from 1, answers to queries left out.
 
-use crate::{fault::Fault, machines::patch_of};
+use crate::{
+    fault::Fault,
+    machines::{describe_nexus_operation, patch_of},
+};
 use temporalio_protos::temporal::api::{
     enums::v1::CommandType,
     history::v1::{HistoryEvent, history_event::Attributes},
@@ -89,6 +92,12 @@ pub(crate) fn recorded_command(kind: CommandType, event: &HistoryEvent) -> Strin
         Some(Attributes::StartChildWorkflowExecutionInitiatedEventAttributes(attributes)) => {
             let workflow_type = attributes.workflow_type.as_ref().map_or("", |kind| kind.name.as_str());
             format!("child workflow '{}' of type '{workflow_type}'", attributes.workflow_id)
+        }
+        Some(Attributes::NexusOperationScheduledEventAttributes(attributes)) => {
+            describe_nexus_operation(&attributes.endpoint, &attributes.service, &attributes.operation)
+        }
+        Some(Attributes::NexusOperationCancelRequestedEventAttributes(attributes)) => {
+            format!("the Nexus operation of event {}", attributes.scheduled_event_id)
         }
         _ => String::new(),
     };

@@ -15,7 +15,7 @@ use crate::{
     fault::Fault,
     flags::{CHECK_IDS_AND_TYPES, ENDING_LAST, Flags},
     history::History,
-    machines::{Activity, ChildWorkflow, Effect, Ending, External, Machine, Timer, WorkflowTask},
+    machines::{Activity, ChildWorkflow, Effect, Ending, External, Machine, NexusOperation, Timer, WorkflowTask},
 };
 use local::LocalWork;
 use patches::Patches;
@@ -65,6 +65,7 @@ enum Subject {
     Child(u32),
     Signal(u32),
     CancelRequest(u32),
+    NexusOperation(u32),
 }
 
 /// What a command carries besides its attributes.
@@ -602,6 +603,13 @@ impl Workflow {
                 };
                 self.add_subject(Subject::CancelRequest(command.seq), machine, attributes.into(), annotations)?;
             }
+            Some(LangCommand::ScheduleNexusOperation(command)) => {
+                let machine = Machine::NexusOperation(Box::new(NexusOperation::new(&command)));
+                self.add_subject(Subject::NexusOperation(command.seq), machine, command.into(), annotations)?;
+            }
+            Some(LangCommand::RequestCancelNexusOperation(command)) => {
+                self.cancel(Subject::NexusOperation(command.seq), annotations, String::new())?;
+            }
             Some(LangCommand::CancelTimer(command)) => {
                 self.local.forget_timer(command.seq);
                 self.cancel(Subject::Timer(command.seq), annotations, String::new())?;
@@ -679,6 +687,7 @@ impl Workflow {
             Machine::Activity(activity) => activity.cancel(),
             Machine::ChildWorkflow(child) => child.cancel(reason),
             Machine::External(external) => external.withdraw(),
+            Machine::NexusOperation(operation) => operation.cancel(),
             _ => Vec::new(),
         };
         self.handle_effects(key, effects, annotations);
@@ -775,6 +784,8 @@ fn command_of_event(event: EventType) -> Option<CommandType> {
         EventType::StartChildWorkflowExecutionInitiated => CommandType::StartChildWorkflowExecution,
         EventType::SignalExternalWorkflowExecutionInitiated => CommandType::SignalExternalWorkflowExecution,
         EventType::RequestCancelExternalWorkflowExecutionInitiated => CommandType::RequestCancelExternalWorkflowExecution,
+        EventType::NexusOperationScheduled => CommandType::ScheduleNexusOperation,
+        EventType::NexusOperationCancelRequested => CommandType::RequestCancelNexusOperation,
         EventType::WorkflowExecutionUpdateAccepted | EventType::WorkflowExecutionUpdateCompleted => CommandType::ProtocolMessage,
         EventType::WorkflowExecutionCompleted => CommandType::CompleteWorkflowExecution,
         EventType::WorkflowExecutionFailed => CommandType::FailWorkflowExecution,

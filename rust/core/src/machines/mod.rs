@@ -8,6 +8,7 @@ mod child_workflow;
 mod ending;
 mod external;
 mod local_activity;
+mod nexus_operation;
 mod patch;
 mod timer;
 mod update;
@@ -19,6 +20,7 @@ pub(crate) use child_workflow::ChildWorkflow;
 pub(crate) use ending::Ending;
 pub(crate) use external::External;
 pub(crate) use local_activity::{CancelAction, Finding, LocalActivity, cancelled};
+pub(crate) use nexus_operation::{NexusOperation, describe as describe_nexus_operation};
 pub(crate) use patch::{Patch, patch_of};
 pub(crate) use timer::Timer;
 pub(crate) use update::{Incoming, Update};
@@ -64,6 +66,7 @@ pub(crate) enum Machine {
     LocalActivity(LocalActivity),
     ChildWorkflow(ChildWorkflow),
     External(External),
+    NexusOperation(Box<NexusOperation>),
     Ending(Ending),
     WorkflowTask(WorkflowTask),
     Update(Box<Update>),
@@ -79,6 +82,7 @@ impl Machine {
             Machine::LocalActivity(activity) => activity.handle_event(&event, check_ids),
             Machine::ChildWorkflow(child) => child.handle_event(event, check_ids),
             Machine::External(external) => external.handle_event(event),
+            Machine::NexusOperation(operation) => operation.handle_event(event, check_ids),
             Machine::Ending(ending) => ending.handle_event(&event),
             Machine::WorkflowTask(task) => task.handle_event(event),
             Machine::Update(update) => update.handle_event(&event),
@@ -94,6 +98,7 @@ impl Machine {
             Machine::Activity(activity) => activity.is_withdrawn(),
             Machine::ChildWorkflow(child) => child.is_withdrawn(),
             Machine::External(external) => external.is_withdrawn(),
+            Machine::NexusOperation(operation) => operation.is_withdrawn(),
             _ => false,
         }
     }
@@ -106,6 +111,7 @@ impl Machine {
             Machine::LocalActivity(activity) => activity.describe(),
             Machine::ChildWorkflow(child) => child.describe(),
             Machine::External(external) => external.describe(),
+            Machine::NexusOperation(operation) => operation.describe(),
             Machine::Ending(_) => "end of the workflow".to_owned(),
             Machine::WorkflowTask(_) => "workflow task".to_owned(),
             Machine::Update(update) => update.describe(),

@@ -168,6 +168,16 @@ impl Run {
                 }
                 C::RecordMarkerCommandAttributes(marker) => check_marker(marker)?,
                 C::ProtocolMessageCommandAttributes(_) => {}
+                C::ScheduleNexusOperationCommandAttributes(operation) => {
+                    return Err((
+                        Cause::BadScheduleNexusOperationAttributes,
+                        format!(
+                            "an embedded engine has no Nexus endpoints, so that no operation of endpoint '{}' can start; \
+                             hint: connect to a Temporal service that has the endpoint",
+                            operation.endpoint
+                        ),
+                    ));
+                }
                 other => check_closing(other)?,
             }
         }
