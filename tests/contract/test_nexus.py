@@ -67,7 +67,9 @@ async def test_an_endpoint_that_does_not_exist_yet(service: Client, unique: str)
 
 
 async def test_an_embedded_engine_has_no_endpoints(unique: str) -> None:
-    async with WorkflowEnvironment.time_skipping() as environment:
-        async with Worker(environment.client, task_queue=unique, workflows=NEXUS_WORKFLOWS):
-            handle = await environment.client.start_workflow(CallsOperation.run, "bank", "double", 21, id=unique, task_queue=unique)
-            await problem(handle, "an embedded engine has no Nexus endpoints, so that no operation of endpoint 'bank' can start")
+    async with (
+        WorkflowEnvironment.time_skipping() as environment,
+        Worker(environment.client, task_queue=unique, workflows=NEXUS_WORKFLOWS),
+    ):
+        handle = await environment.client.start_workflow(CallsOperation.run, "bank", "double", 21, id=unique, task_queue=unique)
+        await problem(handle, "an embedded engine has no Nexus endpoints, so that no operation of endpoint 'bank' can start")

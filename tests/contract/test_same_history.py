@@ -77,5 +77,6 @@ async def test_same_history(scenario: Scenario, unique: str) -> None:
 
 
 def test_every_history_belongs_to_a_scenario() -> None:
-    named = {re.sub(r"\W+", "_", scenario.name) for scenario in (*SCENARIOS, *NEXUS_SCENARIOS)}
+    names = [scenario.name for scenario in SCENARIOS] + [scenario.name for scenario in NEXUS_SCENARIOS]
+    named = {re.sub(r"\W+", "_", name) for name in names}
     assert {path.stem for path in HISTORIES.glob("*.json")} <= named

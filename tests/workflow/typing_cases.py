@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Generic, TypeVar
 
 import anyio
 
@@ -10,6 +12,7 @@ from durable_anyio import Client, activity, workflow
 from durable_anyio.client import WithStartWorkflowOperation, WorkflowIDConflictPolicy, WorkflowUpdateStage
 
 SECOND = timedelta(seconds=1)
+R = TypeVar("R")
 
 
 @activity.defn(start_to_close_timeout=SECOND)
@@ -150,3 +153,29 @@ async def updates_refused(client: Client) -> None:
     other = client.get_workflow_handle_for(Other.run, "b")
     await other.execute_update(Cart.add, "apple", 1)  # type: ignore[call-arg,arg-type]
     WithStartWorkflowOperation(Cart.run, 1, id="a", task_queue="q")  # type: ignore[arg-type]
+
+
+@dataclass
+class Operation(Generic[R]):
+    """As packages define the operations of a Nexus service."""
+
+    name: str
+    output_type: type[R] | None = None
+
+
+async def nexus_accepted(charge: Operation[str]) -> None:
+    payments = workflow.create_nexus_client(service="Payments", endpoint="bank")
+    a: str = await payments.execute_operation(charge, 1)
+    b: int = await payments.execute_operation("charge", 1, output_type=int, summary="money")
+    c: list[str] = await payments.execute_operation("charge", 1)
+    started = await payments.start_operation(charge, 1, cancellation_type=workflow.NexusOperationCancellationType.ABANDON)
+    d: str = await started
+    assert [a, b, c, d]
+
+
+async def nexus_refused(charge: Operation[str]) -> None:
+    payments = workflow.create_nexus_client(service="Payments", endpoint="bank")
+    wrong: int = await payments.execute_operation(charge, 1)  # type: ignore[arg-type]
+    await payments.execute_operation("charge")  # type: ignore[call-overload]
+    await payments.execute_operation("charge", 1, timeout=5)  # type: ignore[call-overload]
+    assert wrong
