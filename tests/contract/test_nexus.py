@@ -60,7 +60,7 @@ async def test_an_endpoint_that_does_not_exist_yet(service: Client, unique: str)
     name, queue = f"endpoint-{unique}", f"nexus-{unique}"
     async with Worker(service, task_queue=queue, workflows=NEXUS_WORKFLOWS):
         handle = await service.start_workflow(CallsOperation.run, name, "double", 21, id=f"no endpoint-{unique}", task_queue=queue)
-        await problem(handle, f"endpoint not found by name: {name}")
+        await problem(handle, f'endpoint "{name}" not found')
         async with serving(service, name, queue):
             assert await handle.result() == 42
     Replayer(workflows=NEXUS_WORKFLOWS).replay(await handle.fetch_history())
