@@ -38,6 +38,7 @@ workflow describe --workflow-id w-U
 workflow terminate --workflow-id w-U --reason because
 workflow describe --workflow-id w-U
 workflow show --workflow-id w-U
+workflow query --workflow-id w-U --type t
 workflow result --workflow-id w-U
 workflow terminate --workflow-id w-U
 workflow cancel --workflow-id w-U

@@ -15,6 +15,7 @@ use super::{
     record::TaskToken,
     run::RunKey,
     time::{Nanos, SECOND},
+    update::not_ready,
     world::{Answer, CallId, Env, Waiting, World},
 };
 use prost::Message;
@@ -64,6 +65,10 @@ impl World {
                 Code::FailedPrecondition,
                 format!("Cannot query workflow due to Workflow Task in failed state: {}", run.record.task_problem),
             ));
+        }
+        if !run.is_open() && run.record.previous_started_event_id == 0 {
+            // Nobody ever ran it, and nobody will.
+            return Err(not_ready("Workflow execution closed before WorkflowTaskStarted event"));
         }
         if run.queries.len() >= MAX_QUERIES {
             return Err(Status::new(Code::ResourceExhausted, "too many queries wait for this workflow"));

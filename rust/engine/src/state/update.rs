@@ -116,7 +116,8 @@ pub fn outlived() -> Outcome {
     failed(from_server("AcceptedUpdateCompletedWorkflow", message))
 }
 
-fn not_ready(message: &str) -> Status {
+/// The workflow is in no state to be asked.
+pub fn not_ready(message: &str) -> Status {
     Status::with_detail(
         Code::FailedPrecondition,
         message,
