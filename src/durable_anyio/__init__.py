@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from . import activity, exceptions, workflow
+from . import activity, exceptions, metrics, workflow
 from ._history import WorkflowHistory
-from ._replayer import Replayer, ReplayResult
+from ._replayer import Replayer, ReplayResult, ReplayResults
 from .client import Client, WorkflowHandle
 from .common import RetryPolicy, WorkflowExecutionStatus, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from .worker import Worker
@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Client",
     "ReplayResult",
+    "ReplayResults",
     "Replayer",
     "RetryPolicy",
     "Worker",
@@ -27,5 +28,6 @@ __all__ = [
     "WorkflowIDReusePolicy",
     "activity",
     "exceptions",
+    "metrics",
     "workflow",
 ]

@@ -6,21 +6,32 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.from_thread
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
+from ._activity_context import (
+    ActivityCancellationDetails,
+    ActivityContext,
+    CompleteAsyncError,
+    Info,
+    ShutdownNotice,
+    current_context,
+    unasked_failure,
+)
 from ._bridge.proto import message
 from ._commands import STEP_HEADER
 from ._definitions import ActivityDefinition, check_arguments
-from ._failure import failure_to_tell
-from .activity import Info, current_context
+from ._failure import activity_failure, failure_to_tell
 from .common import Priority, RetryPolicy
 from .converter import PayloadConverter
 from .exceptions import ApplicationError, CancelledError
+
+if TYPE_CHECKING:
+    from .client import Client
 
 __all__ = ["ActivityRunner"]
 
@@ -29,37 +40,21 @@ _Completion = message("coresdk.ActivityTaskCompletion")
 _Heartbeat = message("coresdk.ActivityHeartbeat")
 _log = logging.getLogger("durable_anyio.activity")
 
-# coresdk.activity_task.ActivityCancelReason, in words for the exception's text
-_REASONS = {0: "the activity is no longer known", 1: "cancelled", 2: "timed out", 3: "the worker is shutting down", 4: "paused", 5: "reset"}
 
+class _Attempt(ActivityContext):
+    """An attempt that a worker runs."""
 
-class _Attempt:
-    """One attempt of an activity: its context for `activity.*`, and the scope that cancels it."""
+    def __init__(self, runner: ActivityRunner, info: Info) -> None:
+        super().__init__(info, converter=runner.converter, shutdown=runner.shutdown, client=runner.client)
+        self._send = runner.send_heartbeat
 
-    def __init__(self, info: Info, converter: PayloadConverter, send_heartbeat: Callable[[bytes], None]) -> None:
-        self.info = info
-        self.scope = anyio.CancelScope()
-        self.reason: str | None = None
-        self.cancelled = False
-        self.in_thread = False
-        self._converter = converter
-        self._send_heartbeat = send_heartbeat
-
-    def cancel(self, reason: str) -> None:
-        if not self.cancelled:
-            self.reason = reason
-            self.cancelled = True
-            self.scope.cancel()
-
-    def heartbeat(self, details: Sequence[Any]) -> None:
-        payloads = self._converter.to_payloads(details)
+    def send_heartbeat(self, details: Sequence[Any]) -> None:
+        payloads = self.converter.to_payloads(details)
         data = _Heartbeat(task_token=self.info.task_token, details=payloads).SerializeToString()
-        if not self.in_thread:
-            self._send_heartbeat(data)
-            return
-        if self.cancelled:
-            raise CancelledError(self.reason or "cancelled")
-        anyio.from_thread.run_sync(self._send_heartbeat, data)
+        if self.in_thread:
+            anyio.from_thread.run_sync(self._send, data)
+        else:
+            self._send(data)
 
 
 class ActivityRunner:
@@ -76,9 +71,11 @@ class ActivityRunner:
         find_step: Callable[[str, int], Callable[[], Any] | None],
         send_completion: Callable[[bytes], None],
         send_heartbeat: Callable[[bytes], None],
+        client: Client | None = None,
     ) -> None:
         self._activities = activities
-        self._converter = converter
+        self.converter = converter
+        self.client = client
         self._task_queue = task_queue
         self._max_concurrent = max_concurrent
         self._max_concurrent_local = max_concurrent_local
@@ -87,7 +84,8 @@ class ActivityRunner:
         # Of their own: a workflow task waits for them, so that ordinary activities must not keep them waiting.
         self._local_limiter: anyio.CapacityLimiter | None = None
         self._send_completion = send_completion
-        self._send_heartbeat = send_heartbeat
+        self.send_heartbeat = send_heartbeat
+        self._shutdown: ShutdownNotice | None = None
         self._attempts: dict[bytes, _Attempt] = {}
 
     @property
@@ -95,10 +93,17 @@ class ActivityRunner:
         """Attempts that have not been answered."""
         return len(self._attempts)
 
-    def cancel_all(self, reason: str) -> None:
+    @property
+    def shutdown(self) -> ShutdownNotice:
+        """What tells attempts that the worker stops; made at its first use, inside the host."""
+        if self._shutdown is None:
+            self._shutdown = ShutdownNotice()
+        return self._shutdown
+
+    def cancel_all(self, details: ActivityCancellationDetails) -> None:
         """Asks every open attempt to stop."""
         for attempt in list(self._attempts.values()):
-            attempt.cancel(reason)
+            attempt.cancel(details)
 
     def handle(self, data: bytes, group: TaskGroup) -> None:
         """Takes an encoded ActivityTask; attempts become tasks of `group`."""
@@ -106,25 +111,32 @@ class ActivityRunner:
         if task.WhichOneof("variant") == "cancel":
             attempt = self._attempts.get(task.task_token)
             if attempt is not None:
-                attempt.cancel(_REASONS.get(task.cancel.reason, "cancelled"))
+                attempt.cancel(_details(task.cancel.details))
             return
         group.start_soon(self._run, task.task_token, task.start, name=f"activity {task.start.activity_type} {task.start.activity_id}")
 
     async def _run(self, token: bytes, start: Any) -> None:
         completion = _Completion(task_token=token)
+        attempt: _Attempt | None = None
         try:
-            attempt = _Attempt(_info(token, start, self._task_queue, self._converter), self._converter, self._send_heartbeat)
+            attempt = _Attempt(self, _info(token, start, self._task_queue, self.converter))
             self._attempts[token] = attempt
             result = await self._execute(attempt, start)
-            payload = self._converter.to_payloads([result])[0]
+            payload = self.converter.to_payloads([result])[0]
             completion.result.completed.result.CopyFrom(payload)
         except Exception as error:
-            self._fill_failure(completion, error, start)
+            self._fill_failure(completion, error, start, attempt.details if attempt is not None else None)
+        except CompleteAsyncError:
+            completion.result.will_complete_async.SetInParent()
         except anyio.get_cancelled_exc_class():
             # The host stops: answer, so that the attempt is retried at once and not after its timeout.
-            self._fill_failure(completion, ApplicationError("the worker stopped", type="WorkerShutdown"), start)
+            self._fill_failure(completion, ApplicationError("the worker stopped", type="WorkerShutdown"), start, None)
             self._send_completion(completion.SerializeToString())
             raise
+        except BaseExceptionGroup as group:
+            if group.split(CompleteAsyncError)[1] is not None:
+                raise
+            completion.result.will_complete_async.SetInParent()  # raised inside a task group
         finally:
             self._attempts.pop(token, None)
         self._send_completion(completion.SerializeToString())
@@ -141,7 +153,7 @@ class ActivityRunner:
                 type="NotFoundError",
             )
         definition, function = found
-        arguments = self._converter.from_payloads(start.input, definition.handler.types_for(len(start.input)))
+        arguments = self.converter.from_payloads(start.input, definition.handler.types_for(len(start.input)))
         check_arguments(definition, arguments)
         current_context.set(attempt)
         with attempt.scope:
@@ -149,7 +161,7 @@ class ActivityRunner:
                 return await function(*arguments)
             attempt.in_thread = True
             return await self._in_thread(function, arguments, is_local=start.is_local)
-        raise CancelledError(attempt.reason or "cancelled")
+        raise attempt.cancelled_error()
 
     async def _execute_step(self, attempt: _Attempt, start: Any) -> Any:
         function = self._find_step(start.workflow_execution.run_id, int(start.header_fields[STEP_HEADER].data))
@@ -165,7 +177,7 @@ class ActivityRunner:
                 attempt.in_thread = False
                 return await result
             return result
-        raise CancelledError(attempt.reason or "cancelled")
+        raise attempt.cancelled_error()
 
     async def _in_thread(self, function: Callable[..., Any], arguments: Sequence[Any], *, is_local: bool) -> Any:
         if self._limiter is None or self._local_limiter is None:
@@ -180,9 +192,13 @@ class ActivityRunner:
         (result,) = await anyio.to_thread.run_sync(call, limiter=limiter)
         return result
 
-    def _fill_failure(self, completion: Any, error: Exception, start: Any) -> None:
-        failure = failure_to_tell(error, self._converter)
+    def _fill_failure(self, completion: Any, error: Exception, start: Any, details: ActivityCancellationDetails | None) -> None:
+        is_cancelled = isinstance(error, CancelledError)
         if isinstance(error, CancelledError):
+            instead = unasked_failure(error, details)
+            is_cancelled, error = instead is None, instead or error
+        failure = failure_to_tell(error, self.converter) if is_cancelled else activity_failure(error, self.converter)
+        if is_cancelled:
             completion.result.cancelled.failure.CopyFrom(failure)
             return
         completion.result.failed.failure.CopyFrom(failure)
@@ -213,6 +229,17 @@ def _info(token: bytes, start: Any, task_queue: str, converter: PayloadConverter
         workflow_namespace=start.workflow_namespace,
         workflow_run_id=start.workflow_execution.run_id,
         workflow_type=start.workflow_type,
+    )
+
+
+def _details(message_: Any) -> ActivityCancellationDetails:
+    return ActivityCancellationDetails(
+        not_found=message_.is_not_found,
+        cancel_requested=message_.is_cancelled,
+        paused=message_.is_paused,
+        reset=message_.is_reset,
+        timed_out=message_.is_timed_out,
+        worker_shutdown=message_.is_worker_shutdown,
     )
 
 

@@ -96,6 +96,7 @@ def schedule_activity(
     _set_duration(activity, "heartbeat_timeout", options.heartbeat_timeout)
     if options.priority is not None and options.priority != Priority.default:
         activity.priority.CopyFrom(options.priority.to_proto())
+    activity.do_not_eagerly_execute = bool(options.disable_eager_execution)
     _set_activity_options(command, activity, options, summary)
     return command
 

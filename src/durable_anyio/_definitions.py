@@ -169,6 +169,7 @@ class ActivityOptions:
     cancellation_type: Any = None
     summary: str | None = None
     priority: Priority | None = None
+    disable_eager_execution: bool | None = None
 
     def merged(self, other: ActivityOptions) -> ActivityOptions:
         """These options, overridden by those that `other` sets."""

@@ -35,7 +35,7 @@ from .exceptions import (
     TimeoutType,
 )
 
-__all__ = ["exception_from_failure", "failure_from_exception", "failure_to_tell"]
+__all__ = ["activity_failure", "exception_from_failure", "failure_from_exception", "failure_to_tell"]
 
 SOURCE = "durable-anyio"
 GROUP_TYPE = "ExceptionGroup"
@@ -69,6 +69,17 @@ def failure_from_exception(error: BaseException, converter: PayloadConverter) ->
 def failure_to_tell(error: BaseException, converter: PayloadConverter) -> Any:
     """The Failure that tells `error`, also where details of it or of its causes cannot be encoded: a text in their place says why."""
     return _encode(error, _Lenient(converter), MAX_DEPTH)
+
+
+def activity_failure(error: BaseException, converter: PayloadConverter) -> Any:
+    """The failure with which an activity's attempt ends: the service takes an application's only, so that any other becomes its cause."""
+    failure = failure_to_tell(error, converter)
+    if failure.HasField("application_failure_info"):
+        return failure
+    name = type(error).__name__
+    wrapped = _Failure(message=f"{name}: {failure.message}", cause=failure)
+    wrapped.application_failure_info.type = name
+    return wrapped
 
 
 class _Lenient(PayloadConverter):

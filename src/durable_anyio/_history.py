@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from google.protobuf import json_format
@@ -68,6 +70,31 @@ class WorkflowHistory:
                 raise ValueError(f"event {event.event_id} has the unknown type {kind!r}; hint: a newer version of this package may know it")
         found = message.events[0].workflow_execution_started_event_attributes.workflow_id
         return WorkflowHistory(workflow_id or found or "unknown", list(message.events))
+
+    @staticmethod
+    def from_file(path: str | PathLike[str]) -> WorkflowHistory:
+        """Reads a history from a JSON file; its name is the workflow's id where the history does not hold one.
+
+        :raises ValueError: saying which file, and what is wrong with it.
+        :raises OSError: if it cannot be read.
+        """
+        file = Path(path)
+        try:
+            history = WorkflowHistory.from_json(file.read_bytes())
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from error
+        return WorkflowHistory(file.stem, history.events) if history.workflow_id == "unknown" else history
+
+    @staticmethod
+    def from_directory(path: str | PathLike[str]) -> Iterator[WorkflowHistory]:
+        """Reads all `*.json` files of a directory and its subdirectories, in the order of their paths, one at a time.
+
+        :raises ValueError: if there are none, and as `from_file`.
+        """
+        files = sorted(Path(path).rglob("*.json"))
+        if not files:
+            raise ValueError(f"{path} has no *.json files\nhint: `handle.fetch_history()` and `to_json()` make them")
+        return map(WorkflowHistory.from_file, files)
 
     def to_json(self) -> str:
         """The history in the protobuf JSON form, with the long names; `from_json` reads it back equal."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal
+
+import anyio.lowlevel
 
 from . import converter
 from ._bridge import core as bridge
@@ -16,7 +19,7 @@ from ._workflow_host import WorkflowHost
 from ._workflow_instance import WorkflowInstance
 from .exceptions import NondeterminismError
 
-__all__ = ["ReplayResult", "Replayer"]
+__all__ = ["ReplayResult", "ReplayResults", "Replayer"]
 
 _Activation = message("coresdk.workflow_activation.WorkflowActivation")
 _History = message("temporal.api.history.v1.History")
@@ -33,6 +36,18 @@ class ReplayResult:
     history: WorkflowHistory
     failure: Exception | None
     """None: the code does what the history says. Otherwise why it does not."""
+
+
+@dataclass(frozen=True)
+class ReplayResults:
+    """What came of several replays."""
+
+    results: Sequence[ReplayResult]
+
+    @property
+    def replay_failures(self) -> Mapping[str, Exception]:
+        """Why histories do not fit today's code, by their run ids; empty if all do."""
+        return {result.history.run_id: result.failure for result in self.results if result.failure is not None}
 
 
 class Replayer:
@@ -74,6 +89,40 @@ class Replayer:
         if failure is not None and raise_on_failure:
             raise failure
         return ReplayResult(history, failure)
+
+    async def replay_workflow(self, history: WorkflowHistory, *, raise_on_replay_failure: bool = True) -> ReplayResult:
+        """`replay`, under Temporal's name."""
+        await anyio.lowlevel.checkpoint()
+        return self.replay(history, raise_on_failure=raise_on_replay_failure)
+
+    async def replay_workflows(
+        self, histories: Iterable[WorkflowHistory] | AsyncIterable[WorkflowHistory], *, raise_on_replay_failure: bool = True
+    ) -> ReplayResults:
+        """Replays one history after another; the host's other tasks run in between.
+
+        `WorkflowHistory.from_directory` reads them from files, `client.list_workflows(…).map_histories()` from a service.
+
+        :param raise_on_replay_failure: stop at the first history that does not fit; otherwise all are replayed.
+        :raises NondeterminismError: as `replay`.
+        """
+        results: list[ReplayResult] = []
+        async with aclosing(self.workflow_replay_iterator(histories)) as replayed:
+            async for result in replayed:
+                if result.failure is not None and raise_on_replay_failure:
+                    raise result.failure
+                results.append(result)
+        return ReplayResults(results)
+
+    async def workflow_replay_iterator(
+        self, histories: Iterable[WorkflowHistory] | AsyncIterable[WorkflowHistory]
+    ) -> AsyncGenerator[ReplayResult]:
+        """The results one by one, for `async for`: nothing is kept of what was replayed, however many there are."""
+        if isinstance(histories, AsyncIterable):
+            async for history in histories:
+                yield await self.replay_workflow(history, raise_on_replay_failure=False)
+            return
+        for history in histories:
+            yield await self.replay_workflow(history, raise_on_replay_failure=False)
 
     def _replay(
         self,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._bridge import proto
 from ._failure import exception_from_failure
+from ._history import WorkflowHistory
 from .common import WorkflowExecutionStatus
 from .exceptions import RPCError, RPCStatusCode
 
@@ -107,6 +108,11 @@ class WorkflowExecutionIterator(AsyncIterator[WorkflowExecution]):
             self._last_page = not response.next_page_token
         self._next += 1
         return self._page[self._next - 1]
+
+    async def map_histories(self) -> AsyncIterator[WorkflowHistory]:
+        """The histories of these runs, each fetched when it is its turn: for `Replayer.replay_workflows`."""
+        async for execution in self:
+            yield WorkflowHistory(execution.id, await fetch_events(self._client, execution.id, execution.run_id))
 
 
 async def describe(client: Client, workflow_id: str, run_id: str | None) -> WorkflowExecutionDescription:

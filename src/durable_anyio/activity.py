@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
-import contextvars
 import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, NoReturn, ParamSpec, Protocol, TypeVar, overload
 
+from ._activity_context import ActivityCancellationDetails, ActivityContext, CompleteAsyncError, Info, current_context
 from ._definitions import ActivityDefinition, ActivityOptions, HandlerDefinition, caller_locals
 from ._workflow_runtime import ActivityCancellationType, find_runtime
 from .common import Priority, RetryPolicy
+from .converter import PayloadConverter
+from .metrics import MetricMeter
 
-__all__ = ["Activity", "Info", "defn", "heartbeat", "in_activity", "info", "is_cancelled", "logger"]
+if TYPE_CHECKING:
+    from .client import Client
+
+__all__ = [
+    "Activity",
+    "ActivityCancellationDetails",
+    "CompleteAsyncError",
+    "Info",
+    "cancellation_details",
+    "client",
+    "defn",
+    "heartbeat",
+    "in_activity",
+    "info",
+    "is_cancelled",
+    "is_worker_shutdown",
+    "logger",
+    "metric_meter",
+    "payload_converter",
+    "raise_complete_async",
+    "wait_for_cancelled",
+    "wait_for_cancelled_sync",
+    "wait_for_worker_shutdown",
+    "wait_for_worker_shutdown_sync",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,6 +92,7 @@ class Activity(Generic[P, R]):
         cancellation_type: ActivityCancellationType | None = None,
         summary: str | None = None,
         priority: Priority | None = None,
+        disable_eager_execution: bool | None = None,
     ) -> Activity[P, R]:
         """The same activity with other options for direct calls; what is not given stays."""
         options = ActivityOptions(
@@ -80,6 +106,7 @@ class Activity(Generic[P, R]):
             cancellation_type=cancellation_type,
             summary=summary,
             priority=priority,
+            disable_eager_execution=disable_eager_execution,
         )
         changed = dataclasses.replace(self.definition, options=self.definition.options.merged(options))
         return Activity(changed, self.fn, is_method=self._is_method)
@@ -139,6 +166,7 @@ def defn(
     cancellation_type: ActivityCancellationType | None = None,
     summary: str | None = None,
     priority: Priority | None = None,
+    disable_eager_execution: bool | None = None,
 ) -> _Decorator: ...
 def defn(
     fn: Callable[..., Any] | None = None,
@@ -154,6 +182,7 @@ def defn(
     cancellation_type: ActivityCancellationType | None = None,
     summary: str | None = None,
     priority: Priority | None = None,
+    disable_eager_execution: bool | None = None,
 ) -> Any:
     """Makes an activity of a function or a method, `async def` or plain `def` (which runs in a worker thread).
 
@@ -169,6 +198,7 @@ def defn(
         retry_policy=retry_policy,
         cancellation_type=cancellation_type,
         summary=summary,
+        disable_eager_execution=disable_eager_execution,
     )
     local_names = caller_locals(1)
 
@@ -188,44 +218,6 @@ def _is_method(function: Callable[..., Any]) -> bool:
     parts = function.__qualname__.split(".")
     code = getattr(function, "__code__", None)
     return len(parts) > 1 and parts[-2] != "<locals>" and code is not None and code.co_varnames[:1] == ("self",)
-
-
-@dataclass(frozen=True)
-class Info:
-    """What an attempt of an activity knows about itself; the names are Temporal's."""
-
-    activity_id: str
-    activity_type: str
-    attempt: int
-    current_attempt_scheduled_time: datetime
-    heartbeat_details: Sequence[Any]
-    heartbeat_timeout: timedelta | None
-    is_local: bool
-    priority: Priority
-    retry_policy: RetryPolicy | None
-    schedule_to_close_timeout: timedelta | None
-    scheduled_time: datetime
-    start_to_close_timeout: timedelta | None
-    started_time: datetime
-    task_queue: str
-    task_token: bytes
-    workflow_id: str
-    workflow_namespace: str
-    workflow_run_id: str
-    workflow_type: str
-
-
-class ActivityContext(Protocol):
-    """The attempt that the current task or thread runs; the worker and `testing.ActivityEnvironment` implement it."""
-
-    @property
-    def info(self) -> Info: ...
-    @property
-    def cancelled(self) -> bool: ...
-    def heartbeat(self, details: Sequence[Any]) -> None: ...
-
-
-current_context: contextvars.ContextVar[ActivityContext] = contextvars.ContextVar("durable_anyio_activity")
 
 
 def _context() -> ActivityContext:
@@ -248,6 +240,8 @@ def info() -> Info:
 def heartbeat(*details: Any) -> None:
     """Says that this attempt is alive; the last `details` reach the next attempt as `info().heartbeat_details`.
 
+    Heartbeats may come often: the worker sends them on no more often than its throttle interval allows, and always the last one.
+
     Callable from threads. In a plain `def` activity it raises once the activity is cancelled.
 
     :raises CancelledError: in a plain `def` activity that was asked to stop.
@@ -258,6 +252,80 @@ def heartbeat(*details: Any) -> None:
 def is_cancelled() -> bool:
     """True once this attempt was asked to stop. :raises RuntimeError: outside an activity."""
     return _context().cancelled
+
+
+def cancellation_details() -> ActivityCancellationDetails | None:
+    """Why this attempt was asked to stop; None as long as it was not."""
+    return _context().details
+
+
+async def wait_for_cancelled() -> None:
+    """Waits until this attempt is asked to stop. In its own scope that is a cancellation, so that it is of use in a shielded scope."""
+    await _context().cancelled_event.wait()
+
+
+def wait_for_cancelled_sync(timeout: timedelta | float | None = None) -> bool:
+    """The same in a plain `def` activity's thread. False if `timeout` (a timedelta, or seconds) is over first."""
+    return _context().cancelled_thread_event.wait(_seconds(timeout))
+
+
+def is_worker_shutdown() -> bool:
+    """True once the worker stops: from then on the activity has the worker's grace to end."""
+    return _context().shutdown.thread_event.is_set()
+
+
+async def wait_for_worker_shutdown() -> None:
+    """Waits until the worker stops."""
+    await _context().shutdown.event.wait()
+
+
+def wait_for_worker_shutdown_sync(timeout: timedelta | float | None = None) -> bool:
+    """The same in a plain `def` activity's thread. False if `timeout` (a timedelta, or seconds) is over first."""
+    return _context().shutdown.thread_event.wait(_seconds(timeout))
+
+
+def _seconds(timeout: timedelta | float | None) -> float | None:
+    return timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+
+
+def raise_complete_async() -> NoReturn:
+    """Ends the function, not the activity: whoever has `info().task_token`, or the ids, reports its outcome later.
+
+    They do it with `client.get_async_activity_handle`. The activity's timeouts go on, so does the need of heartbeats if it has a
+    heartbeat timeout. Not for local activities.
+
+    :raises CompleteAsyncError: always. It is no `Exception`: let it leave the activity.
+    """
+    if _context().info.is_local:
+        raise RuntimeError("a local activity cannot be completed from outside\nhint: call it as an ordinary activity")
+    raise CompleteAsyncError("the activity is completed from outside")
+
+
+def client() -> Client:
+    """The worker's client, for an `async def` activity.
+
+    :raises RuntimeError: outside an activity; in a thread, where `anyio.from_thread.run` reaches the event loop; in an
+        `ActivityEnvironment` without a client.
+    """
+    context = _context()
+    if context.client is None:
+        raise RuntimeError("this activity has no client\nhint: testing.ActivityEnvironment(client=…) gives it one")
+    if context.in_thread:
+        raise RuntimeError(
+            "a plain `def` activity runs in a thread, where the client cannot be used\nhint: make it an `async def`, or pass the client "
+            "to it and use anyio.from_thread.run"
+        )
+    return context.client
+
+
+def payload_converter() -> PayloadConverter:
+    """The converter of the activity's values."""
+    return _context().converter
+
+
+def metric_meter() -> MetricMeter:
+    """A meter whose metrics carry the namespace, the task queue and the activity's type; `durable_anyio.metrics` reads them."""
+    return _context().meter
 
 
 class _Adapter(logging.LoggerAdapter[logging.Logger]):

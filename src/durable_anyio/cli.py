@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from . import __version__
 from ._cli import add_schedule_parser, add_workflow_parser
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("targets", nargs="+", metavar="MODULE_OR_FILE", help="a module as in an import statement, a file or a directory")
     check.add_argument("--format", choices=["text", "json"], default="text", help="how findings are printed (default: text)")
+    _add_replay(commands)
     server = commands.add_parser(
         "server",
         help="put an engine on a port, for other processes and other languages",
@@ -71,6 +73,41 @@ def _parser() -> argparse.ArgumentParser:
     add_workflow_parser(commands)
     add_schedule_parser(commands)
     return parser
+
+
+def _add_replay(commands: Any) -> None:
+    replay = commands.add_parser(
+        "replay",
+        help="replay recorded histories against today's workflows",
+        description="Replays histories, without running any activity, and says which of them today's code does not fit: what to do before "
+        "a new version is deployed. Exit code 0: all fit, 1: some do not, 2: something that cannot be replayed.",
+    )
+    replay.add_argument(
+        "histories", nargs="*", metavar="FILE_OR_DIRECTORY", help="histories in JSON, as `temporal workflow show` writes them"
+    )
+    replay.add_argument(
+        "--module",
+        action="append",
+        required=True,
+        metavar="MODULE",
+        help="a module with workflow classes, as in an import statement; repeatable",
+    )
+    replay.add_argument("--target", metavar="TARGET", help="fetch the histories from there instead: sqlite:FILE or host:port")
+    replay.add_argument("--namespace", default="default", help="the namespace of the target (default: default)")
+    replay.add_argument("--query", default="", help="which workflows of the target, in Temporal's list filter (default: all)")
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from . import _replay_command
+    from .exceptions import DurableError
+
+    try:
+        failures = _replay_command.replay(
+            arguments.module, arguments.histories, target=arguments.target, namespace=arguments.namespace, query=arguments.query
+        )
+    except (_replay_command.ReplayInputError, DurableError) as error:
+        return _fail(str(error), EXIT_USAGE)
+    return EXIT_FINDINGS if failures else 0
 
 
 def _fail(message: str, code: int) -> int:
@@ -164,7 +201,7 @@ def _message(error: BaseException) -> str:
     return str(getattr(error, "message", error))
 
 
-_COMMANDS = {"check": _check, "demo": _demo, "schedule": _talk, "server": _server, "workflow": _talk}
+_COMMANDS = {"check": _check, "demo": _demo, "replay": _replay, "schedule": _talk, "server": _server, "workflow": _talk}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,6 +16,7 @@ from uuid import uuid4
 import anyio
 
 from . import _definitions, _visibility, converter
+from ._async_activity import ActivityReference, AsyncActivityHandle
 from ._bridge.core import Core
 from ._connection import (
     ConnectionOptions,
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     from .worker import Worker
 
 __all__ = [
+    "AsyncActivityHandle",
     "Client",
     "HistoryLimits",
     "HttpConnectProxyConfig",
@@ -447,6 +449,33 @@ class Client:
             first_execution_run_id=first_execution_run_id,
             result_type=definition.return_type if definition is not None else None,
         )
+
+    @overload
+    def get_async_activity_handle(self, *, task_token: bytes) -> AsyncActivityHandle: ...
+
+    @overload
+    def get_async_activity_handle(self, *, workflow_id: str, activity_id: str, run_id: str | None = None) -> AsyncActivityHandle: ...
+
+    def get_async_activity_handle(
+        self,
+        *,
+        task_token: bytes | None = None,
+        workflow_id: str | None = None,
+        activity_id: str | None = None,
+        run_id: str | None = None,
+    ) -> AsyncActivityHandle:
+        """A handle to complete an activity from outside; nothing is asked.
+
+        :param task_token: `activity.info().task_token`, which names one attempt; or the ids, which name the attempt that is under way.
+        :raises ValueError: for neither, or both.
+        """
+        if task_token:
+            if workflow_id or activity_id or run_id:
+                raise ValueError("a task token names an attempt by itself\nhint: leave out workflow_id, run_id and activity_id")
+            return AsyncActivityHandle(self, task_token)
+        if not workflow_id or not activity_id:
+            raise ValueError("which activity? give task_token, or workflow_id and activity_id")
+        return AsyncActivityHandle(self, ActivityReference(workflow_id, run_id, activity_id))
 
     def list_workflows(self, query: str = "", *, page_size: int = 100) -> WorkflowExecutionIterator:
         """The runs that `query` finds, for `async for`; the query language is Temporal's list filter.

@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._backend._forbidden import ForbiddenCallError
+
+if TYPE_CHECKING:
+    from ._activity_context import ActivityCancellationDetails
 
 __all__ = [
     "ActivityError",
     "ApplicationError",
+    "AsyncActivityCancelledError",
     "CancelledError",
     "ChildWorkflowError",
     "DataConversionError",
@@ -164,6 +168,14 @@ class NondeterminismError(DurableError):
         """The line of the program that gave the command: file, number, function, text."""
         self.stack = stack
         """The program's lines that led there, innermost last; if it gave no command, where its tasks wait."""
+
+
+class AsyncActivityCancelledError(DurableError):
+    """An activity that is completed from outside is to stop; `details` say why. `AsyncActivityHandle.heartbeat` raises it."""
+
+    def __init__(self, details: ActivityCancellationDetails | None = None) -> None:
+        super().__init__("the activity is to stop", details)
+        self.details = details
 
 
 class TimeoutType(IntEnum):

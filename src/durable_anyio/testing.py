@@ -13,14 +13,14 @@ import anyio
 import anyio.to_thread
 
 from . import _determinism, converter
+from ._activity_context import ActivityCancellationDetails, ActivityContext, Info, ShutdownNotice, current_context
 from ._bridge import proto
 from ._connection import ConnectionOptions, TLSConfig
 from ._forbidden_option import ForbiddenCalls, check_exempt_modules
 from ._visibility import message_time
-from .activity import Activity, Info, current_context
+from .activity import Activity
 from .client import Client, WorkflowHandle, _connecting
 from .common import Priority
-from .exceptions import CancelledError
 
 __all__ = ["ActivityEnvironment", "WorkflowEnvironment", "check_determinism"]
 
@@ -182,16 +182,30 @@ _TEST_INFO = Info(
 
 
 class ActivityEnvironment:
-    """Runs an activity's function by itself: `activity.info`, `heartbeat` and cancellation work, no engine is needed.
+    """Runs an activity's function by itself: everything in `durable_anyio.activity` works, no engine is needed.
 
     :param info: what `activity.info()` answers; `dataclasses.replace(environment.info, attempt=2)` makes another.
+    :param client: what `activity.client()` answers.
+    :param data_converter: what `activity.payload_converter()` answers; default: typed JSON.
     """
 
-    def __init__(self, *, info: Info | None = None) -> None:
+    def __init__(
+        self, *, info: Info | None = None, client: Client | None = None, data_converter: converter.PayloadConverter | None = None
+    ) -> None:
         self.info = info or _TEST_INFO
         self.heartbeats: list[tuple[Any, ...]] = []
         """The details of each heartbeat so far."""
+        self.on_heartbeat: Callable[..., None] = lambda *details: None
+        """Called with the details of each heartbeat, in the activity's own task or thread."""
+        self._client = client
+        self._converter = data_converter or (client.data_converter if client is not None else converter.default())
         self._attempts: list[_Attempt] = []
+        self._stopped = False
+
+    @staticmethod
+    def default_info() -> Info:
+        """What `activity.info()` answers when nothing else is given."""
+        return _TEST_INFO
 
     @overload
     async def run(self, fn: Callable[[*Ts], Awaitable[ResultT]], *args: *Ts) -> ResultT: ...
@@ -203,9 +217,12 @@ class ActivityEnvironment:
         """Runs an activity or a plain function as a worker does: `async def` here, plain `def` in a thread.
 
         :raises CancelledError: if `cancel` was called and the function let itself be stopped.
+        :raises CompleteAsyncError: `activity.CompleteAsyncError`, if the function leaves its outcome to somebody else.
         """
         function = fn.fn if isinstance(fn, Activity) else fn
         attempt = _Attempt(self)
+        if self._stopped:
+            attempt.shutdown.set()
         self._attempts.append(attempt)
         token = current_context.set(attempt)
         try:
@@ -217,26 +234,27 @@ class ActivityEnvironment:
         finally:
             current_context.reset(token)
             self._attempts.remove(attempt)
-        raise CancelledError("cancelled")
+        raise attempt.cancelled_error()
 
-    def cancel(self) -> None:
-        """Asks every activity that runs in this environment to stop."""
+    def cancel(self, cancellation_details: ActivityCancellationDetails | None = None) -> None:
+        """Asks every activity that runs in this environment to stop; why is `activity.cancellation_details()`."""
+        for attempt in list(self._attempts):
+            attempt.cancel(cancellation_details or ActivityCancellationDetails(cancel_requested=True))
+
+    def worker_shutdown(self) -> None:
+        """Tells activities of this environment, also later ones, that their worker stops."""
+        self._stopped = True
         for attempt in self._attempts:
-            attempt.cancelled = True
-            attempt.scope.cancel()
+            attempt.shutdown.set()
 
 
-class _Attempt:
+class _Attempt(ActivityContext):
     """The context behind `activity.*` in an `ActivityEnvironment`."""
 
     def __init__(self, environment: ActivityEnvironment) -> None:
-        self.info = environment.info
-        self.scope = anyio.CancelScope()
-        self.cancelled = False
-        self.in_thread = False
-        self._heartbeats = environment.heartbeats
+        super().__init__(environment.info, converter=environment._converter, shutdown=ShutdownNotice(), client=environment._client)
+        self._environment = environment
 
-    def heartbeat(self, details: Sequence[Any]) -> None:
-        if self.in_thread and self.cancelled:
-            raise CancelledError("cancelled")
-        self._heartbeats.append(tuple(details))
+    def send_heartbeat(self, details: Sequence[Any]) -> None:
+        self._environment.heartbeats.append(tuple(details))
+        self._environment.on_heartbeat(*details)

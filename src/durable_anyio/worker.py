@@ -13,11 +13,13 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup, TaskStatus
 
+from ._activity_context import ActivityCancellationDetails
 from ._activity_runner import ActivityRunner
 from ._bridge.proto import message
 from ._debug_mode import debug_mode_of_environment
 from ._definitions import ActivityDefinition, WorkflowDefinition, activity_definition, workflow_definition
 from ._forbidden_option import ForbiddenCalls, call_guard
+from ._polling_options import PollingOptions
 from ._watchdog import Watchdog
 from ._workflow_host import WorkflowHost, describe_step
 from .client import Client
@@ -27,6 +29,9 @@ __all__ = ["Worker", "WorkerError"]
 
 _Command = message("durable_anyio.bridge.v1.Command")
 _log = logging.getLogger("durable_anyio.worker")
+
+# What attempts are told whose worker ends without a grace.
+_STOPPED = ActivityCancellationDetails(worker_shutdown=True)
 
 # Worker ids name receivers inside one process.
 _worker_ids = itertools.count(1)
@@ -47,6 +52,21 @@ class Worker:
     :param max_concurrent_workflow_tasks: workflow tasks at a time.
     :param max_concurrent_activities: attempts at a time, of `async def` and plain `def` activities together.
     :param max_concurrent_local_activities: attempts of local activities and steps at a time, beside those.
+    :param max_concurrent_workflow_task_polls: polls for workflow tasks at a time; None: as many as the target needs.
+    :param nonsticky_to_sticky_poll_ratio: of those polls the part that polls the task queue itself; the others poll this worker's own
+        queue, where tasks of the runs it holds come; None: half.
+    :param max_concurrent_activity_task_polls: polls for activities at a time; None: as many as the target needs.
+    :param no_remote_activities: no activities are taken from the task queue; those registered are for local calls.
+    :param sticky_queue_schedule_to_start_timeout: how long a task of a run that this worker holds waits for it, before any worker may
+        take it.
+    :param max_heartbeat_throttle_interval: heartbeats of an attempt are sent on no less often than this, if it makes any.
+    :param default_heartbeat_throttle_interval: how often they are, where the activity has no heartbeat timeout; with one, after 80 % of it.
+    :param max_activities_per_second: activities that this worker starts a second, at most.
+    :param max_task_queue_activities_per_second: activities that the service hands out a second for the whole task queue, at most; of
+        several workers' wishes the last counts.
+    :param disable_eager_activity_execution: activities always wait in the task queue. Else up to three that a workflow task schedules
+        start with its answer, if this worker has slots for them and no rate is limited.
+    :param build_id: which build of the program this is; the service shows it with the worker.
     :param graceful_shutdown_timeout: how long activities may go on after `shutdown` or the end of the block before they are cancelled.
     :param identity: how histories name this worker; the client's if not given.
     :param step_time_budget: how long workflow code may keep the host's event loop before the host's other tasks get a turn. All steps
@@ -74,6 +94,17 @@ class Worker:
         max_concurrent_workflow_tasks: int = 100,
         max_concurrent_activities: int = 100,
         max_concurrent_local_activities: int = 100,
+        max_concurrent_workflow_task_polls: int | None = None,
+        nonsticky_to_sticky_poll_ratio: float | None = None,
+        max_concurrent_activity_task_polls: int | None = None,
+        no_remote_activities: bool = False,
+        sticky_queue_schedule_to_start_timeout: timedelta = timedelta(seconds=10),
+        max_heartbeat_throttle_interval: timedelta = timedelta(seconds=60),
+        default_heartbeat_throttle_interval: timedelta = timedelta(seconds=30),
+        max_activities_per_second: float | None = None,
+        max_task_queue_activities_per_second: float | None = None,
+        disable_eager_activity_execution: bool = False,
+        build_id: str | None = None,
         graceful_shutdown_timeout: timedelta = timedelta(0),
         identity: str | None = None,
         step_time_budget: timedelta = timedelta(milliseconds=10),
@@ -85,7 +116,25 @@ class Worker:
     ) -> None:
         if not task_queue:
             raise ValueError("the task queue has no name")
-        _check_limits(max_cached_workflows, max_concurrent_workflow_tasks, max_concurrent_activities, max_concurrent_local_activities)
+        self._options = PollingOptions(
+            max_cached_workflows=max_cached_workflows,
+            max_concurrent_workflow_tasks=max_concurrent_workflow_tasks,
+            max_concurrent_activities=max_concurrent_activities,
+            max_concurrent_local_activities=max_concurrent_local_activities,
+            max_concurrent_workflow_task_polls=max_concurrent_workflow_task_polls,
+            nonsticky_to_sticky_poll_ratio=nonsticky_to_sticky_poll_ratio,
+            max_concurrent_activity_task_polls=max_concurrent_activity_task_polls,
+            sticky_queue_schedule_to_start_timeout=sticky_queue_schedule_to_start_timeout,
+            max_heartbeat_throttle_interval=max_heartbeat_throttle_interval,
+            default_heartbeat_throttle_interval=default_heartbeat_throttle_interval,
+            max_activities_per_second=max_activities_per_second,
+            max_task_queue_activities_per_second=max_task_queue_activities_per_second,
+            disable_eager_activity_execution=disable_eager_activity_execution,
+            build_id=build_id or "",
+        )
+        self._options.check()
+        if graceful_shutdown_timeout < timedelta(0):
+            raise ValueError(f"graceful_shutdown_timeout must not be negative, got {graceful_shutdown_timeout}")
         if step_time_budget < timedelta(0):
             raise ValueError(f"step_time_budget must not be negative, got {step_time_budget}")
         if blocked_step_warning is not None and blocked_step_warning <= timedelta(0):
@@ -102,10 +151,7 @@ class Worker:
         self.task_queue = task_queue
         self.identity = identity or client.identity
         self._id = next(_worker_ids)
-        self._max_cached_workflows = max_cached_workflows
-        self._max_concurrent_workflow_tasks = max_concurrent_workflow_tasks
-        self._max_concurrent_activities = max_concurrent_activities
-        self._max_concurrent_local_activities = max_concurrent_local_activities
+        self._polls_activities = bool(self._activities) and not no_remote_activities
         self._grace = graceful_shutdown_timeout
         self._step_seconds = step_time_budget.total_seconds()
         self._on_fatal_error = on_fatal_error
@@ -135,6 +181,7 @@ class Worker:
             find_step=self._host.find_step,
             send_completion=self._send_activity_completion,
             send_heartbeat=self._send_heartbeat,
+            client=client,
         )
 
     # -- running
@@ -217,8 +264,9 @@ class Worker:
 
     async def _stop(self) -> None:
         assert self._group is not None
+        self._runner.shutdown.set()
         if self._group.cancel_scope.cancel_called or anyio.get_current_task().has_pending_cancellation():
-            self._runner.cancel_all("the worker stopped")
+            self._runner.cancel_all(_STOPPED)
         command = _Command()
         command.stop_worker.worker = self._id
         command.stop_worker.graceful_timeout_ms = max(0, round(self._grace.total_seconds() * 1000))
@@ -226,7 +274,7 @@ class Worker:
             await self._core.command(command)
         except RPCError:
             # The core is closed, or never started this worker: nobody is left who would ask the activities to stop.
-            self._runner.cancel_all("the client is closed")
+            self._runner.cancel_all(_STOPPED)
         finally:
             self._core.detach(self._id)
             self._client._workers.discard(self)
@@ -237,12 +285,9 @@ class Worker:
         start = command.start_worker
         start.worker = self._id
         start.task_queue = self.task_queue
-        start.max_cached_workflows = self._max_cached_workflows
-        start.max_concurrent_workflow_tasks = self._max_concurrent_workflow_tasks
-        start.max_concurrent_activities = self._max_concurrent_activities
-        start.max_concurrent_local_activities = self._max_concurrent_local_activities
+        self._options.write_to(start)
         start.polls_workflows = bool(self._workflows)
-        start.polls_activities = bool(self._activities)
+        start.polls_activities = self._polls_activities
         start.identity = self.identity
         return command
 
@@ -323,17 +368,6 @@ def _watchdog(limit: timedelta | None, task_queue: str) -> Watchdog | None:
     if limit is None:
         return None
     return Watchdog(limit.total_seconds(), describe_step, name=f"durable-anyio watchdog of {task_queue}")
-
-
-def _check_limits(cached: int, workflow_tasks: int, activities: int, local_activities: int) -> None:
-    if cached < 0:
-        raise ValueError(f"max_cached_workflows must not be negative, got {cached}")
-    if workflow_tasks < 1:
-        raise ValueError(f"max_concurrent_workflow_tasks must be at least 1, got {workflow_tasks}")
-    if activities < 1:
-        raise ValueError(f"max_concurrent_activities must be at least 1, got {activities}")
-    if local_activities < 1:
-        raise ValueError(f"max_concurrent_local_activities must be at least 1, got {local_activities}")
 
 
 def _registered_workflows(classes: Sequence[type]) -> Mapping[str, WorkflowDefinition]:

@@ -58,6 +58,7 @@ from ._workflow_runtime import (
     random_uuid,
 )
 from .common import Priority, RetryPolicy
+from .metrics import MetricMeter
 
 __all__ = [
     "ActivityCancellationType",
@@ -95,6 +96,7 @@ __all__ = [
     "init",
     "logger",
     "memo",
+    "metric_meter",
     "now",
     "query",
     "random",
@@ -247,6 +249,21 @@ def set_current_details(details: str) -> None:
     current_runtime().set_current_details(details)
 
 
+def metric_meter() -> MetricMeter:
+    """A meter whose metrics carry the namespace, the task queue and the workflow's type. In a replay it measures nothing.
+
+    Make its metrics where they are used: they are the process's, not the run's.
+    """
+    runtime = current_runtime()
+    names = {"namespace": runtime.info.namespace, "task_queue": runtime.info.task_queue, "workflow_type": runtime.info.workflow_type}
+
+    def perform(record: Callable[[], None]) -> None:
+        if runtime.may_log:
+            _backend.unguarded(record)
+
+    return MetricMeter(names, perform=perform)
+
+
 def current_update_info() -> UpdateInfo | None:
     """The update that the running handler or validator is for; None elsewhere."""
     current_runtime()
@@ -345,6 +362,7 @@ async def execute_activity(
     cancellation_type: ActivityCancellationType | None = None,
     summary: str | None = None,
     priority: Priority | None = None,
+    disable_eager_execution: bool | None = None,
 ) -> R: ...
 @overload
 async def execute_activity(
@@ -361,6 +379,7 @@ async def execute_activity(
     cancellation_type: ActivityCancellationType | None = None,
     summary: str | None = None,
     priority: Priority | None = None,
+    disable_eager_execution: bool | None = None,
 ) -> R: ...
 @overload
 async def execute_activity(
@@ -376,12 +395,14 @@ async def execute_activity(
     cancellation_type: ActivityCancellationType | None = None,
     summary: str | None = None,
     priority: Priority | None = None,
+    disable_eager_execution: bool | None = None,
 ) -> Any: ...
 async def execute_activity(activity: Any, *args: Any, result_type: Any = None, **options: Any) -> Any:  # type: ignore[misc]
     """Runs an activity durably and returns its result.
 
     Options that are not given come from the activity's decorator. One of `start_to_close_timeout` and `schedule_to_close_timeout` is
-    needed. With a name instead of an activity, `result_type` says what the result is decoded to.
+    needed. With a name instead of an activity, `result_type` says what the result is decoded to. `disable_eager_execution`: it waits in its
+    task queue even where the workflow's own worker could start it at once.
 
     :raises ActivityError: the activity failed for good, timed out or was cancelled; its `cause` says why.
     :raises TypeError: number or types of the arguments are wrong.
@@ -404,6 +425,7 @@ def start_activity(
     cancellation_type: ActivityCancellationType | None = None,
     summary: str | None = None,
     priority: Priority | None = None,
+    disable_eager_execution: bool | None = None,
 ) -> ActivityHandle[R]: ...
 @overload
 def start_activity(
@@ -420,6 +442,7 @@ def start_activity(
     cancellation_type: ActivityCancellationType | None = None,
     summary: str | None = None,
     priority: Priority | None = None,
+    disable_eager_execution: bool | None = None,
 ) -> ActivityHandle[Any]: ...
 def start_activity(activity: Any, *args: Any, result_type: Any = None, **options: Any) -> ActivityHandle[Any]:  # type: ignore[misc]
     """Starts an activity without waiting for it. Await the handle for the result; options and errors as `execute_activity`."""

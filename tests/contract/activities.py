@@ -14,6 +14,8 @@ import anyio
 from durable_anyio import RetryPolicy, activity
 from durable_anyio.exceptions import ApplicationError
 
+from .activity_scenarios import CONTRACT_ACTIVITIES
+
 
 class Colour(Enum):
     RED = "red"
@@ -79,4 +81,5 @@ ACTIVITIES: list[Callable[..., Any]] = [
     heartbeat_until_cancelled,
     echo_order,
     tell_priority,
+    *CONTRACT_ACTIVITIES,
 ]

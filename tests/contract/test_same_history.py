@@ -57,6 +57,9 @@ RACES = {
     "updates side by side": unordered,
     # The activities of one workflow task.
     "activities side by side": unordered,
+    "eager activities and others": unordered,
+    # An activity's end and the signal that it sent.
+    "an activity that signals its workflow": without_tasks,
     "a limited fan-out": unordered,
     "local activities side by side": unordered,
 }

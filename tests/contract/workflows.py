@@ -21,6 +21,7 @@ from .activities import (
     fail_twice,
     heartbeat_until_cancelled,
 )
+from .activity_scenarios import CONTRACT_ACTIVITY_WORKFLOWS
 from .chain_workflows import CHAIN_WORKFLOWS
 from .message_workflows import MESSAGE_WORKFLOWS
 from .nexus_workflows import NEXUS_WORKFLOWS
@@ -410,7 +411,7 @@ class LongStep:
 
 
 WORKFLOWS = [
-    *MESSAGE_WORKFLOWS, *CHAIN_WORKFLOWS, *RESET_WORKFLOWS,
+    *MESSAGE_WORKFLOWS, *CHAIN_WORKFLOWS, *RESET_WORKFLOWS, *CONTRACT_ACTIVITY_WORKFLOWS,
     Nothing, OneActivity, ThreadActivity, Sequence, FanOut, LimitedFanOut, Sleeper, TimeoutWins, TimeoutLoses, FailAfter,
     CancelActivityByScope, RetriedActivity, CaughtFailure, FailedGroup, PlainFailure, Approval, WaitsForCondition, CleansUp,
     SurvivesCancel, ContinuesAsNew, Streams, Locks, Deterministic, Typed, RaceOfScopes, *RELATED_WORKFLOWS, LocalActivities, LocalFanOut,

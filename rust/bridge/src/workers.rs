@@ -105,8 +105,16 @@ fn options(target: &Target, command: StartWorker) -> WorkerOptions {
             command.default_heartbeat_throttle_interval_ms,
             defaults.default_heartbeat_throttle_interval,
         ),
-        ..defaults
+        build_id: command.build_id,
+        nonsticky_to_sticky_poll_ratio: positive(command.nonsticky_to_sticky_poll_ratio),
+        max_activities_per_second: positive(command.max_activities_per_second),
+        max_task_queue_activities_per_second: positive(command.max_task_queue_activities_per_second),
+        takes_eager_activities: !command.disable_eager_activity_execution,
     }
+}
+
+fn positive(value: f64) -> Option<f64> {
+    (value > 0.0).then_some(value)
 }
 
 struct QueueSink {

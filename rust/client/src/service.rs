@@ -42,6 +42,13 @@ pub trait Service: Send + Sync + 'static {
     fn is_known_to_be_lost(&self) -> bool {
         false
     }
+
+    /// Says that the attempt of this token goes on outside of this process: whoever has the token will report it. A service across
+    /// the network cannot know where a worker's attempts are, and need not be told; an engine of this process gives up what its own
+    /// process did not finish.
+    fn release_activity(&self, task_token: Vec<u8>) {
+        drop(task_token);
+    }
 }
 
 /// A call whose message types this side does not know.
@@ -165,6 +172,14 @@ rpcs! {
     RespondActivityTaskCompleted: RespondActivityTaskCompletedRequest => RespondActivityTaskCompletedResponse;
     RespondActivityTaskFailed: RespondActivityTaskFailedRequest => RespondActivityTaskFailedResponse;
     RespondActivityTaskCanceled: RespondActivityTaskCanceledRequest => RespondActivityTaskCanceledResponse;
+    RecordActivityTaskHeartbeatById: RecordActivityTaskHeartbeatByIdRequest => RecordActivityTaskHeartbeatByIdResponse;
+    RespondActivityTaskCompletedById: RespondActivityTaskCompletedByIdRequest => RespondActivityTaskCompletedByIdResponse;
+    RespondActivityTaskFailedById: RespondActivityTaskFailedByIdRequest => RespondActivityTaskFailedByIdResponse;
+    RespondActivityTaskCanceledById: RespondActivityTaskCanceledByIdRequest => RespondActivityTaskCanceledByIdResponse;
+    PauseActivity: PauseActivityRequest => PauseActivityResponse;
+    UnpauseActivity: UnpauseActivityRequest => UnpauseActivityResponse;
+    ResetActivity: ResetActivityRequest => ResetActivityResponse;
+    UpdateActivityOptions: UpdateActivityOptionsRequest => UpdateActivityOptionsResponse;
     ListWorkflowExecutions: ListWorkflowExecutionsRequest => ListWorkflowExecutionsResponse;
     CountWorkflowExecutions: CountWorkflowExecutionsRequest => CountWorkflowExecutionsResponse;
     DescribeTaskQueue: DescribeTaskQueueRequest => DescribeTaskQueueResponse;

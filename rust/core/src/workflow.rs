@@ -572,11 +572,7 @@ impl Workflow {
                 let subject = Subject::Activity(command.seq);
                 let machine = Machine::Activity(Activity::new(&command));
                 let inherit = self.inherits_build(command.versioning_intent(), &command.task_queue);
-                let mut attributes = schedule_activity_cmd_to_api(command, inherit);
-                if let CommandAttributes::ScheduleActivityTaskCommandAttributes(attributes) = &mut attributes {
-                    // The driver does not take activities from a completion's answer.
-                    attributes.request_eager_execution = false;
-                }
+                let attributes = schedule_activity_cmd_to_api(command, inherit);
                 self.add_subject(subject, machine, attributes, annotations)?;
             }
             Some(LangCommand::ScheduleLocalActivity(command)) => self.schedule_local(command, annotations)?,

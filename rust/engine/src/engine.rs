@@ -163,6 +163,13 @@ impl Service for Engine {
     fn paces_failing_tasks(&self) -> bool {
         true
     }
+
+    fn release_activity(&self, task_token: Vec<u8>) {
+        if !self.closed.load(Ordering::Acquire) {
+            // A full queue or a stopped engine: then the attempt ends with the process, as all others.
+            let _ = self.shared.sender.try_send(Message::Release(task_token));
+        }
+    }
 }
 
 /// Tells the writer that a caller gave up.

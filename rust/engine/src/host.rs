@@ -38,6 +38,8 @@ pub struct Caller {
 pub enum Message {
     Call(CallId, Request, Caller, Sender),
     Gone(CallId),
+    /// The attempt of this token goes on outside of this process.
+    Release(Vec<u8>),
     Advance(Duration, oneshot::Sender<()>),
     Stop,
 }
@@ -151,6 +153,7 @@ impl Host {
                         self.world.gone(id);
                         self.senders.remove(&id);
                     }
+                    Message::Release(token) => self.world.release_activity(&token),
                     Message::Advance(by, sender) => self.advances.push((self.last.saturating_add(nanos(by)), sender)),
                     Message::Stop => stop = true,
                 }

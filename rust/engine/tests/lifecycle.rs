@@ -98,7 +98,7 @@ fn an_activity_is_retried() {
             ..Default::default()
         };
         ask(&engine, beat).await.expect("beats");
-        let failure = Some(Failure { message: "no".into(), ..Default::default() });
+        let failure = Some(application_failure("no"));
         let failed = RespondActivityTaskFailedRequest { task_token: first.task_token.clone(), failure, ..Default::default() };
         ask(&engine, failed).await.expect("fails");
         let (second, ()) = tokio::join!(poll_activity(&engine), engine.advance(std::time::Duration::from_secs(1)));

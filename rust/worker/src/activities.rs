@@ -39,7 +39,11 @@ pub(crate) enum Input {
     Heartbeat(ActivityHeartbeat),
     HeartbeatAnswered(Vec<u8>, Result<RecordActivityTaskHeartbeatResponse, Status>),
     HeartbeatPauseOver(Vec<u8>),
+    /// The attempt may be over by its time.
+    TimeOver(Vec<u8>),
     Reported,
+    /// No task comes any more, neither from a poll nor with the answer to a workflow task.
+    NoMoreTasks,
     /// The worker stops: activities that are open after the grace are told to cancel.
     Stop(Duration),
     GraceOver,
@@ -53,6 +57,50 @@ struct Open {
     /// The call in flight and the pause after it.
     beat: Option<AbortHandle>,
     cancelled: Option<ActivityCancelReason>,
+    limits: Limits,
+    /// Waits for the next of the limits.
+    timer: Option<AbortHandle>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        for task in self.beat.iter().chain(&self.timer) {
+            task.abort();
+        }
+    }
+}
+
+/// The service has given up an attempt that its own clock ends; this margin is for clocks and calls that are slow.
+const TIMEOUT_MARGIN: Duration = Duration::from_secs(1);
+
+/// When an attempt is over for the service, whatever its code does.
+struct Limits {
+    end: Option<Instant>,
+    heartbeat_timeout: Option<Duration>,
+    last_heartbeat: Instant,
+}
+
+impl Limits {
+    fn of(task: &PollActivityTaskQueueResponse, now: Instant) -> Limits {
+        let waited = match (&task.scheduled_time, &task.started_time) {
+            (Some(scheduled), Some(started)) => seconds(started) - seconds(scheduled),
+            _ => 0.0,
+        };
+        let left = duration(task.schedule_to_close_timeout)
+            .map(|timeout| timeout.saturating_sub(Duration::try_from_secs_f64(waited).unwrap_or_default()));
+        let attempt = duration(task.start_to_close_timeout).into_iter().chain(left).min();
+        let end = attempt.and_then(|attempt| now.checked_add(attempt.saturating_add(TIMEOUT_MARGIN)));
+        Limits { end, heartbeat_timeout: duration(task.heartbeat_timeout), last_heartbeat: now }
+    }
+
+    fn next(&self) -> Option<Instant> {
+        let heartbeat = self.heartbeat_timeout.and_then(|timeout| self.last_heartbeat.checked_add(timeout.saturating_add(TIMEOUT_MARGIN)));
+        self.end.into_iter().chain(heartbeat).min()
+    }
+}
+
+fn seconds(time: &prost_wkt_types::Timestamp) -> f64 {
+    time.seconds as f64 + f64::from(time.nanos) / 1e9
 }
 
 pub(crate) struct Activities {
@@ -60,14 +108,14 @@ pub(crate) struct Activities {
     inputs: mpsc::UnboundedSender<Input>,
     open: HashMap<Vec<u8>, Open>,
     reporting: usize,
-    is_stopping: bool,
+    has_no_more_tasks: bool,
     is_grace_over: bool,
     done: CancellationToken,
 }
 
 impl Activities {
     pub fn new(shared: Arc<Shared>, inputs: mpsc::UnboundedSender<Input>, done: CancellationToken) -> Activities {
-        Activities { shared, inputs, open: HashMap::new(), reporting: 0, is_stopping: false, is_grace_over: false, done }
+        Activities { shared, inputs, open: HashMap::new(), reporting: 0, has_no_more_tasks: false, is_grace_over: false, done }
     }
 
     pub async fn run(mut self, mut inputs: mpsc::UnboundedReceiver<Input>) {
@@ -81,12 +129,9 @@ impl Activities {
                     None => break,
                 },
             }
-            if self.is_stopping && self.open.is_empty() && self.reporting == 0 {
+            if self.has_no_more_tasks && self.open.is_empty() && self.reporting == 0 {
                 self.done.cancel();
             }
-        }
-        for beat in self.open.values().filter_map(|open| open.beat.as_ref()) {
-            beat.abort();
         }
     }
 
@@ -96,9 +141,9 @@ impl Activities {
             Input::Completion(completion) => self.complete(*completion),
             Input::Heartbeat(heartbeat) => {
                 // Unknown: the activity has ended, and its heartbeat was on the way.
-                if let Some(open) = self.open.get_mut(&heartbeat.task_token)
-                    && let Some(details) = open.heartbeat.handle_details(heartbeat.details)
-                {
+                let Some(open) = self.open.get_mut(&heartbeat.task_token) else { return };
+                open.limits.last_heartbeat = Instant::now();
+                if let Some(details) = open.heartbeat.handle_details(heartbeat.details) {
                     self.beat(heartbeat.task_token, details);
                 }
             }
@@ -107,10 +152,11 @@ impl Activities {
                     self.beat(token, details);
                 }
             }
+            Input::TimeOver(token) => self.handle_time_over(&token),
             Input::HeartbeatAnswered(token, answer) => self.handle_beat_answer(&token, answer),
             Input::Reported => self.reporting -= 1,
+            Input::NoMoreTasks => self.has_no_more_tasks = true,
             Input::Stop(grace) => {
-                self.is_stopping = true;
                 let inputs = self.inputs.clone();
                 let abort = self.shared.abort.clone();
                 tokio::spawn(async move {
@@ -141,11 +187,34 @@ impl Activities {
         let workflow_id = task.workflow_execution.as_ref().map_or("", |execution| execution.workflow_id.as_str());
         let name = format!("activity {activity_type} ({}) of workflow {workflow_id:?}", task.activity_id);
         let token = task.task_token.clone();
-        let open = Open { name, slot, heartbeat: Heartbeat::default(), throttle, beat: None, cancelled: None };
+        let limits = Limits::of(&task, Instant::now());
+        let open = Open { name, slot, heartbeat: Heartbeat::default(), throttle, beat: None, cancelled: None, limits, timer: None };
         self.open.insert(token.clone(), open);
+        self.arm(&token);
         self.shared.sink.activity(start_task(task));
         if self.is_grace_over {
             self.cancel(&token, ActivityCancelReason::WorkerShutdown);
+        }
+    }
+
+    /// Waits for the next of the attempt's limits.
+    fn arm(&mut self, token: &[u8]) {
+        let Some(open) = self.open.get_mut(token) else { return };
+        let Some(next) = open.limits.next() else { return };
+        let (inputs, token) = (self.inputs.clone(), token.to_vec());
+        let timer = tokio::spawn(async move {
+            sleep_until(next).await;
+            let _ = inputs.send(Input::TimeOver(token));
+        });
+        open.timer = Some(timer.abort_handle());
+    }
+
+    fn handle_time_over(&mut self, token: &[u8]) {
+        let Some(next) = self.open.get(token).and_then(|open| open.limits.next()) else { return };
+        if next <= Instant::now() {
+            self.cancel(token, ActivityCancelReason::TimedOut);
+        } else {
+            self.arm(token);
         }
     }
 
@@ -188,25 +257,44 @@ impl Activities {
         self.cancel(token, reason);
     }
 
+    /// The attempt goes on elsewhere. What it told of itself here is sent before; its slot is free.
+    fn release(&mut self, token: Vec<u8>, mut open: Open) {
+        self.reporting += 1;
+        let (shared, inputs) = (self.shared.clone(), self.inputs.clone());
+        tokio::spawn(async move {
+            drop(open.slot.take());
+            shared.service.release_activity(token.clone());
+            if let Some(details) = open.heartbeat.take_unsent() {
+                let _ = report(&shared, heartbeat_request(&shared, token, details)).await;
+            }
+            let _ = inputs.send(Input::Reported);
+        });
+    }
+
     fn complete(&mut self, completion: ActivityTaskCompletion) {
         let ActivityTaskCompletion { task_token: token, result } = completion;
         let Some(mut open) = self.open.remove(&token) else {
             self.shared.event(DEBUG, "an activity's completion came for a task that is not open");
             return;
         };
-        if let Some(beat) = open.beat.take() {
-            beat.abort();
+        for task in open.beat.take().into_iter().chain(open.timer.take()) {
+            task.abort();
         }
         let outcome = result.and_then(|result: ActivityExecutionResult| result.status);
-        if matches!(outcome, Some(Outcome::WillCompleteAsync(_))) || open.cancelled == Some(ActivityCancelReason::NotFound) {
-            // Reported by somebody else, or nobody would take it.
+        if matches!(outcome, Some(Outcome::WillCompleteAsync(_))) {
+            self.release(token, open);
+            return;
+        }
+        let has_timed_out = open.cancelled == Some(ActivityCancelReason::TimedOut) && matches!(outcome, Some(Outcome::Cancelled(_)));
+        if open.cancelled == Some(ActivityCancelReason::NotFound) || has_timed_out {
+            // Nobody would take it, or the service has had its own answer to it.
             return;
         }
         self.reporting += 1;
         let (shared, inputs) = (self.shared.clone(), self.inputs.clone());
         tokio::spawn(async move {
             report_outcome(&shared, token, outcome, &mut open).await;
-            drop(open.slot);
+            drop(open.slot.take());
             let _ = inputs.send(Input::Reported);
         });
     }

@@ -8,6 +8,7 @@
 
 mod activities;
 mod activity_task;
+mod eager;
 mod heartbeat;
 mod history;
 mod local_token;

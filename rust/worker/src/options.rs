@@ -27,6 +27,33 @@ pub struct WorkerOptions {
     pub default_heartbeat_throttle_interval: Duration,
     /// Shown by the service with each poller; empty: none.
     pub build_id: String,
+    /// Of the workflow task pollers the part that polls the normal queue, the others poll the worker's own; none: half.
+    pub nonsticky_to_sticky_poll_ratio: Option<f64>,
+    /// Activities that this worker starts a second at most.
+    pub max_activities_per_second: Option<f64>,
+    /// Activities that the service gives from the whole task queue a second at most.
+    pub max_task_queue_activities_per_second: Option<f64>,
+    /// Whether activities of its workflows may come with the answer to the workflow task that scheduled them, if a slot is free.
+    pub takes_eager_activities: bool,
+}
+
+impl WorkerOptions {
+    /// Rates are kept by polls: what comes without one would not be counted.
+    pub(crate) fn may_take_eager_activities(&self) -> bool {
+        let is_limited = self.max_activities_per_second.is_some() || self.max_task_queue_activities_per_second.is_some();
+        self.takes_eager_activities && self.polls_activities && !is_limited
+    }
+
+    /// How many of the workflow task pollers poll the normal queue, and how many the worker's own.
+    pub(crate) fn workflow_pollers(&self) -> (usize, usize) {
+        let count = self.workflow_task_pollers.max(2);
+        let normal = match self.nonsticky_to_sticky_poll_ratio {
+            Some(ratio) => (count as f64 * ratio.clamp(0.0, 1.0)).ceil() as usize,
+            None => count - count / 2,
+        };
+        let normal = normal.clamp(1, count - 1);
+        (normal, count - normal)
+    }
 }
 
 impl Default for WorkerOptions {
@@ -47,6 +74,44 @@ impl Default for WorkerOptions {
             max_heartbeat_throttle_interval: Duration::from_secs(60),
             default_heartbeat_throttle_interval: Duration::from_secs(30),
             build_id: String::new(),
+            nonsticky_to_sticky_poll_ratio: None,
+            max_activities_per_second: None,
+            max_task_queue_activities_per_second: None,
+            takes_eager_activities: true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::WorkerOptions;
+
+    fn pollers(count: usize, ratio: Option<f64>) -> (usize, usize) {
+        let options = WorkerOptions { workflow_task_pollers: count, nonsticky_to_sticky_poll_ratio: ratio, ..WorkerOptions::default() };
+        options.workflow_pollers()
+    }
+
+    #[test]
+    fn each_queue_has_a_poller_and_the_ratio_divides_the_others() {
+        assert_eq!(pollers(5, None), (3, 2));
+        assert_eq!(pollers(64, None), (32, 32));
+        assert_eq!(pollers(5, Some(0.2)), (1, 4));
+        assert_eq!(pollers(10, Some(0.25)), (3, 7));
+        assert_eq!((pollers(1, None), pollers(0, Some(0.5))), ((1, 1), (1, 1)));
+        assert_eq!((pollers(4, Some(0.0)), pollers(4, Some(1.0))), ((1, 3), (3, 1)));
+    }
+
+    #[test]
+    fn limited_rates_and_no_activities_leave_nothing_eager() {
+        let options = WorkerOptions::default();
+        assert!(options.may_take_eager_activities());
+        for changed in [
+            WorkerOptions { takes_eager_activities: false, ..options.clone() },
+            WorkerOptions { polls_activities: false, ..options.clone() },
+            WorkerOptions { max_activities_per_second: Some(2.0), ..options.clone() },
+            WorkerOptions { max_task_queue_activities_per_second: Some(2.0), ..options.clone() },
+        ] {
+            assert!(!changed.may_take_eager_activities());
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use durable_client::{Code, Rpc, Status, call};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, sleep},
+    time::{Instant, sleep, sleep_until},
 };
 
 use crate::{
@@ -63,6 +63,29 @@ impl Slots {
     }
 }
 
+/// How long passes between two polls at least, so that no more tasks than that come; for one poller.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pace {
+    pause: Option<Duration>,
+}
+
+/// A worker that is to take a task an hour, or less, takes one an hour.
+const LONGEST_PACE: f64 = 3600.0;
+
+impl Pace {
+    pub fn per_second(tasks: Option<f64>) -> Pace {
+        let pause = tasks.filter(|tasks| *tasks > 0.0).map(|tasks| Duration::from_secs_f64((1.0 / tasks).min(LONGEST_PACE)));
+        Pace { pause }
+    }
+
+    /// Waits until the pause after the last task is over.
+    async fn wait(&self, last: Option<Instant>) {
+        if let (Some(pause), Some(last)) = (self.pause, last) {
+            sleep_until(last + pause).await;
+        }
+    }
+}
+
 /// Whether the service can be reached, for the pollers of one kind together: each change is told once.
 #[derive(Default)]
 pub(crate) struct Link {
@@ -87,7 +110,7 @@ impl Link {
 }
 
 /// Polls until the worker stops or is refused for good. `deliver` says whether the answer held a task.
-pub(crate) async fn run_poller<R, D>(shared: Arc<Shared>, slots: Slots, link: Arc<Link>, request: R, deliver: D)
+pub(crate) async fn run_poller<R, D>(shared: Arc<Shared>, slots: Slots, link: Arc<Link>, pace: Pace, request: R, deliver: D)
 where
     R: Rpc + Clone,
     D: Fn(R::Response, Slot) -> bool,
@@ -95,7 +118,9 @@ where
     let stopped = shared.polling.clone();
     let polling = async {
         let mut pause = FIRST_PAUSE;
+        let mut last_task = None;
         while let Some(slot) = slots.take().await {
+            pace.wait(last_task).await;
             let asked = Instant::now();
             let is_empty = match call(&*shared.service, request.clone()).await {
                 Ok(answer) => {
@@ -121,6 +146,9 @@ where
                 pause = (pause * 2).min(LONGEST_PAUSE);
             } else {
                 pause = FIRST_PAUSE;
+            }
+            if !is_empty {
+                last_task = Some(Instant::now());
             }
         }
     };

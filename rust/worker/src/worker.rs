@@ -14,7 +14,7 @@ use temporalio_protos::{
     temporal::api::{
         common::v1::WorkerVersionCapabilities,
         enums::v1::TaskQueueKind,
-        taskqueue::v1::TaskQueue,
+        taskqueue::v1::{TaskQueue, TaskQueueMetadata},
         workflowservice::v1::{
             PollActivityTaskQueueRequest, PollActivityTaskQueueResponse, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse,
             ShutdownWorkerRequest,
@@ -27,10 +27,11 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Sink, WorkerOptions,
     activities::{self, Activities},
+    eager::Eager,
     local_token::is_local_token,
     locals::{self, Locals},
     machine::Machine,
-    poller::{Link, Slot, Slots, run_poller},
+    poller::{Link, Pace, Slot, Slots, run_poller},
     shared::{Shared, WARNING},
     workflows::{self, Workflows},
 };
@@ -79,10 +80,11 @@ impl Worker {
         let locals = Locals::new(shared.clone(), local_inputs.clone(), workflow_inputs.clone(), locals_done.clone());
         tokio::spawn(locals.run(locals_receiver));
         let workflows_done = CancellationToken::new();
+        let activity_slots = Slots::one(shared.options.max_concurrent_activities);
         let actor = Workflows::<M>::new(
             shared.clone(),
             workflow_inputs.clone(),
-            activity_inputs.clone(),
+            Eager::new(&shared.options, activity_slots.clone(), activity_inputs.clone()),
             local_inputs.clone(),
             sticky_queue.clone(),
             workflows_done.clone(),
@@ -102,7 +104,7 @@ impl Worker {
             is_stopping: AtomicBool::new(false),
             finished: CancellationToken::new(),
         };
-        worker.start_pollers();
+        worker.start_pollers(&activity_slots);
         worker
     }
 
@@ -155,12 +157,12 @@ impl Worker {
             let _ = self.workflows.send(workflows::Input::Stop(graceful));
             let _ = self.activities.send(activities::Input::Stop(graceful));
             let _ = self.locals.send(locals::Input::Stop(graceful));
-            futures_util::join!(
-                self.announce_shutdown(),
-                self.workflows_done.cancelled(),
-                self.activities_done.cancelled(),
-                self.locals_done.cancelled()
-            );
+            let workflows_end = async {
+                self.workflows_done.cancelled().await;
+                // Until now an answer to a workflow task could bring one.
+                let _ = self.activities.send(activities::Input::NoMoreTasks);
+            };
+            futures_util::join!(self.announce_shutdown(), workflows_end, self.activities_done.cancelled(), self.locals_done.cancelled());
         };
         if timeout(graceful.saturating_add(STOP_MARGIN), orderly).await.is_err() {
             let workflows = if self.workflows_done.is_cancelled() { "" } else { " workflow runs are not evicted;" };
@@ -186,20 +188,19 @@ impl Worker {
         let _ = timeout(SHUTDOWN_CALL_TIMEOUT, call(&*self.shared.service, request)).await;
     }
 
-    fn start_pollers(&self) {
+    fn start_pollers(&self, activity_slots: &Slots) {
         let options = &self.shared.options;
         let mut pollers = Vec::new();
         if options.polls_workflows {
             let link = Arc::new(Link::default());
-            let count = options.workflow_task_pollers.max(1);
             if self.sticky_queue.is_empty() {
                 let slots = Slots::one(options.max_concurrent_workflow_tasks);
+                let count = options.workflow_task_pollers.max(1);
                 pollers.extend((0..count).map(|_| self.workflow_poller(normal_queue(options), &slots, &link)));
                 let _ = self.slots.set(slots);
             } else {
                 let (normal, sticky) = Slots::two(options.max_concurrent_workflow_tasks);
-                let sticky_count = (count / 2).max(1);
-                let normal_count = count.saturating_sub(sticky_count).max(1);
+                let (normal_count, sticky_count) = options.workflow_pollers();
                 let sticky_queue = TaskQueue {
                     name: self.sticky_queue.clone(),
                     kind: TaskQueueKind::Sticky as i32,
@@ -212,8 +213,9 @@ impl Worker {
         }
         if options.polls_activities {
             let link = Arc::new(Link::default());
-            let slots = Slots::one(options.max_concurrent_activities);
-            pollers.extend((0..options.activity_task_pollers.max(1)).map(|_| self.activity_poller(&slots, &link)));
+            // One poller keeps a rate by itself.
+            let count = if options.max_activities_per_second.is_some() { 1 } else { options.activity_task_pollers.max(1) };
+            pollers.extend((0..count).map(|_| self.activity_poller(activity_slots, &link)));
         }
         *self.pollers.lock().unwrap_or_else(PoisonError::into_inner) = pollers;
     }
@@ -232,7 +234,7 @@ impl Worker {
         let deliver = move |task: PollWorkflowTaskQueueResponse, slot: Slot| {
             !task.task_token.is_empty() && inputs.send(workflows::Input::Task(Box::new(task), Some(slot))).is_ok()
         };
-        tokio::spawn(run_poller(self.shared.clone(), slots.clone(), link.clone(), request, deliver))
+        tokio::spawn(run_poller(self.shared.clone(), slots.clone(), link.clone(), Pace::default(), request, deliver))
     }
 
     #[allow(deprecated)]
@@ -243,13 +245,17 @@ impl Worker {
             task_queue: Some(normal_queue(options)),
             identity: options.identity.clone(),
             worker_version_capabilities: version(options),
+            task_queue_metadata: options
+                .max_task_queue_activities_per_second
+                .map(|rate| TaskQueueMetadata { max_tasks_per_second: Some(rate) }),
             ..Default::default()
         };
+        let pace = Pace::per_second(options.max_activities_per_second);
         let inputs = self.activities.clone();
         let deliver = move |task: PollActivityTaskQueueResponse, slot: Slot| {
             !task.task_token.is_empty() && inputs.send(activities::Input::Task(Box::new(task), Some(slot))).is_ok()
         };
-        tokio::spawn(run_poller(self.shared.clone(), slots.clone(), link.clone(), request, deliver))
+        tokio::spawn(run_poller(self.shared.clone(), slots.clone(), link.clone(), pace, request, deliver))
     }
 }
 

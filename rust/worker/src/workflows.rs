@@ -33,7 +33,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    activities,
+    eager::Eager,
     history::{fetch_history, fetch_rest},
     locals,
     machine::Machine,
@@ -57,6 +57,8 @@ pub(crate) enum Input {
     Completed {
         run_id: String,
         answer: Result<Box<RespondWorkflowTaskCompletedResponse>, Status>,
+        /// For activities that the answer may bring.
+        reserved: Vec<Slot>,
     },
     LocalResult {
         run_id: String,
@@ -114,7 +116,7 @@ struct Entry<M> {
 pub(crate) struct Workflows<M> {
     shared: Arc<Shared>,
     inputs: mpsc::UnboundedSender<Input>,
-    activities: mpsc::UnboundedSender<activities::Input>,
+    eager: Eager,
     locals: mpsc::UnboundedSender<locals::Input>,
     run_options: Arc<RunOptions>,
     /// Boxed: a map keeps room for twice what it holds, and an entry is large.
@@ -134,7 +136,7 @@ impl<M: Machine> Workflows<M> {
     pub fn new(
         shared: Arc<Shared>,
         inputs: mpsc::UnboundedSender<Input>,
-        activities: mpsc::UnboundedSender<activities::Input>,
+        eager: Eager,
         locals: mpsc::UnboundedSender<locals::Input>,
         sticky_task_queue: String,
         done: CancellationToken,
@@ -152,7 +154,7 @@ impl<M: Machine> Workflows<M> {
         Workflows {
             shared,
             inputs,
-            activities,
+            eager,
             locals,
             run_options,
             entries: HashMap::new(),
@@ -194,7 +196,7 @@ impl<M: Machine> Workflows<M> {
             }
             Input::Completion(completion) => self.handle_completion(*completion),
             Input::History { run_id, events } => self.handle_history(&run_id, events),
-            Input::Completed { run_id, answer } => self.handle_completed(&run_id, answer),
+            Input::Completed { run_id, answer, reserved } => self.handle_completed(&run_id, answer, reserved),
             Input::LocalResult { run_id, result } => {
                 if let Some(entry) = self.entries.get_mut(&run_id) {
                     entry.run.handle_local_result(*result);
@@ -412,6 +414,8 @@ impl<M: Machine> Workflows<M> {
             request.return_new_workflow_task = false;
             request.sticky_attributes = None;
         }
+        let may_take = !self.is_stopping && !entry.is_closed && !entry.is_given_away;
+        let reserved = self.eager.reserve(&mut request.commands, may_take);
         let shared = self.shared.clone();
         let run_id = run_id.to_owned();
         self.spawn(async move {
@@ -422,19 +426,23 @@ impl<M: Machine> Workflows<M> {
             {
                 fail_as_too_large(&shared, token, status).await;
             }
-            Input::Completed { run_id, answer: answer.map(Box::new) }
+            Input::Completed { run_id, answer: answer.map(Box::new), reserved }
         });
     }
 
-    fn handle_completed(&mut self, run_id: &str, answer: Result<Box<RespondWorkflowTaskCompletedResponse>, Status>) {
+    fn handle_completed(
+        &mut self,
+        run_id: &str,
+        mut answer: Result<Box<RespondWorkflowTaskCompletedResponse>, Status>,
+        reserved: Vec<Slot>,
+    ) {
         self.spawned -= 1;
+        if let Ok(answer) = &mut answer {
+            self.eager.start(std::mem::take(&mut answer.activity_tasks), reserved);
+        }
         let Some(entry) = self.entries.get_mut(run_id) else { return };
         match answer {
             Ok(answer) => {
-                for task in answer.activity_tasks {
-                    // Asked for by the completion itself; a slot was never taken for it.
-                    let _ = self.activities.send(activities::Input::Task(Box::new(task), None));
-                }
                 let slot = entry.slot.take();
                 if let Some(next) = answer.workflow_task.filter(|task| !task.task_token.is_empty()) {
                     self.receive(Box::new(next), slot);

@@ -11,6 +11,7 @@ use temporalio_protos::temporal::api::{
         ActivityTaskCanceledEventAttributes, ActivityTaskCompletedEventAttributes, ActivityTaskFailedEventAttributes,
         ActivityTaskStartedEventAttributes, ActivityTaskTimedOutEventAttributes, history_event::Attributes,
     },
+    workflowservice::v1::RecordActivityTaskHeartbeatResponse,
 };
 
 use super::{
@@ -43,6 +44,9 @@ pub enum Deadline {
 /// The earliest thing that happens to the activity by itself.
 pub fn next_deadline(activity: &ActivityRecord) -> Option<(Nanos, Deadline)> {
     let command = activity.command.as_ref()?;
+    if activity.paused {
+        return None;
+    }
     let mut next: Option<(Nanos, Deadline)> = None;
     let mut consider = |from: Nanos, after: Nanos, deadline: Deadline| {
         let at = from.saturating_add(after);
@@ -124,6 +128,10 @@ fn next_attempt(activity: &ActivityRecord, failure: &Failure, run_deadline: Nano
     if !is_retryable(failure, policy) {
         return Err(RetryState::NonRetryableFailure);
     }
+    if activity.paused {
+        // It waits for somebody; neither the number of its attempts nor its time ends it.
+        return Ok(now);
+    }
     if policy.maximum_attempts > 0 && activity.attempt >= policy.maximum_attempts {
         return Err(RetryState::MaximumAttemptsReached);
     }
@@ -168,7 +176,8 @@ impl Run {
         request_id: String,
         epoch: i64,
     ) -> Option<&ActivityRecord> {
-        let activity = self.activities.get_mut(&scheduled_event_id).filter(|activity| activity.started_time == 0 && activity.queued)?;
+        let waits = |activity: &&mut ActivityRecord| activity.started_time == 0 && activity.queued && !activity.paused;
+        let activity = self.activities.get_mut(&scheduled_event_id).filter(waits)?;
         activity.started_time = now;
         activity.heartbeat_time = now;
         activity.identity = identity.into();
@@ -180,16 +189,36 @@ impl Run {
         self.activities.get(&scheduled_event_id)
     }
 
-    /// Notes a heartbeat and answers whether a cancellation is requested.
-    pub fn heartbeat(&mut self, now: Nanos, scheduled_event_id: i64, details: Option<Payloads>) -> bool {
-        let Some(activity) = self.activities.get_mut(&scheduled_event_id) else { return false };
+    /// An activity that is completed from outside before a worker took it started at that moment.
+    pub fn start_unstarted(&mut self, now: Nanos, scheduled_event_id: i64, identity: &str) {
+        if let Some(activity) = self.activities.get_mut(&scheduled_event_id).filter(|activity| activity.started_time == 0) {
+            activity.started_time = now;
+            activity.identity = identity.into();
+            activity.request_id.clear();
+        }
+    }
+
+    /// Notes a heartbeat, and answers what the worker is to know.
+    pub fn heartbeat(
+        &mut self,
+        now: Nanos,
+        scheduled_event_id: i64,
+        details: Option<Payloads>,
+        identity: &str,
+    ) -> RecordActivityTaskHeartbeatResponse {
+        let Some(activity) = self.activities.get_mut(&scheduled_event_id) else { return Default::default() };
         activity.heartbeat_time = now;
-        if details.is_some() {
-            activity.heartbeat_details = details;
+        activity.heartbeat_details = details;
+        if !identity.is_empty() {
+            activity.last_identity = identity.into();
         }
         self.dirty = true;
         self.dirty_activities.insert(scheduled_event_id);
-        activity.cancel_requested
+        RecordActivityTaskHeartbeatResponse {
+            cancel_requested: activity.cancel_requested,
+            activity_paused: activity.paused,
+            activity_reset: activity.reset,
+        }
     }
 
     /// A failed attempt: the next one, or the end.
@@ -202,20 +231,32 @@ impl Run {
         }
     }
 
-    fn retry_activity(&mut self, now: Nanos, scheduled_event_id: i64, failure: Failure, at: Nanos) {
+    /// The activity waits again, from `at` on; `failure` is why, if it is because of one.
+    pub fn schedule_attempt_again(&mut self, now: Nanos, scheduled_event_id: i64, failure: Option<Failure>, at: Nanos) {
         let Some(activity) = self.activities.get_mut(&scheduled_event_id) else { return };
-        activity.attempt += 1;
         activity.attempt_time = at;
         activity.started_time = 0;
-        activity.last_attempt_complete_time = now;
+        activity.released = false;
         activity.queued = at <= now;
         activity.identity.clear();
-        activity.last_failure = Some(failure);
+        activity.last_failure = failure;
+        activity.reset = false;
+        if std::mem::take(&mut activity.forgets_heartbeats) {
+            activity.heartbeat_details = None;
+            activity.heartbeat_time = 0;
+        }
         if activity.queued {
             self.ready.push(Ready::Activity(scheduled_event_id));
         }
         self.dirty = true;
         self.dirty_activities.insert(scheduled_event_id);
+    }
+
+    fn retry_activity(&mut self, now: Nanos, scheduled_event_id: i64, failure: Failure, at: Nanos) {
+        let Some(activity) = self.activities.get_mut(&scheduled_event_id) else { return };
+        activity.attempt += 1;
+        activity.last_attempt_complete_time = now;
+        self.schedule_attempt_again(now, scheduled_event_id, Some(failure), at);
     }
 
     /// What is due for one activity.
@@ -315,7 +356,7 @@ impl Run {
         let lost: Vec<i64> = self
             .activities
             .values()
-            .filter(|activity| activity.started_time > 0 && activity.epoch < epoch)
+            .filter(|activity| activity.started_time > 0 && activity.epoch < epoch && !activity.released)
             .map(|activity| activity.scheduled_event_id)
             .collect();
         for id in lost {

@@ -46,6 +46,8 @@ pub struct Applied {
     pub closed: bool,
     /// What other runs are to do.
     pub outgoing: Vec<Outgoing>,
+    /// Activities that the worker wants to start at once, by their scheduled events.
+    pub eager: Vec<i64>,
 }
 
 fn is_closing(attributes: &C) -> bool {
@@ -93,6 +95,22 @@ pub fn with_defaults(policy: Option<RetryPolicy>) -> RetryPolicy {
         policy.maximum_interval = Some(duration(initial.saturating_mul(100)));
     }
     policy
+}
+
+/// Fills in the timeouts that follow from others, and shortens those that could never be reached.
+pub fn fit_timeouts(command: &mut ScheduleActivityTaskCommandAttributes, run_timeout: Nanos) {
+    let within = |timeout: Nanos| if run_timeout > 0 && timeout > run_timeout { run_timeout } else { timeout };
+    let close = match within(length(&command.schedule_to_close_timeout)) {
+        0 => run_timeout,
+        timeout => timeout,
+    };
+    let fit = |timeout: Nanos| if timeout == 0 || (close > 0 && timeout > close) { close } else { timeout };
+    let start_to_close = fit(within(length(&command.start_to_close_timeout)));
+    let heartbeat = length(&command.heartbeat_timeout);
+    command.schedule_to_close_timeout = Some(duration(close));
+    command.schedule_to_start_timeout = Some(duration(fit(within(length(&command.schedule_to_start_timeout)))));
+    command.start_to_close_timeout = Some(duration(start_to_close));
+    command.heartbeat_timeout = Some(duration(if start_to_close > 0 && heartbeat > start_to_close { start_to_close } else { heartbeat }));
 }
 
 impl Run {
@@ -223,7 +241,11 @@ impl Run {
             let before = self.tail.len();
             applied.closed |= is_closing(&attributes);
             match attributes {
-                C::ScheduleActivityTaskCommandAttributes(activity) => self.schedule_activity(now, activity, completed),
+                C::ScheduleActivityTaskCommandAttributes(activity) => {
+                    let is_eager = activity.request_eager_execution;
+                    let id = self.schedule_activity(now, activity, completed);
+                    applied.eager.extend(is_eager.then_some(id));
+                }
                 C::RequestCancelActivityTaskCommandAttributes(cancel) => {
                     self.cancel_activity(now, cancel.scheduled_event_id, completed, identity)
                 }
@@ -318,22 +340,10 @@ impl Run {
         applied
     }
 
-    fn schedule_activity(&mut self, now: Nanos, mut command: ScheduleActivityTaskCommandAttributes, completed: i64) {
-        let run_timeout = length(&self.started().workflow_run_timeout);
-        let within = |timeout: Nanos| if run_timeout > 0 && timeout > run_timeout { run_timeout } else { timeout };
-        let close = match within(length(&command.schedule_to_close_timeout)) {
-            0 => run_timeout,
-            timeout => timeout,
-        };
-        let fit = |timeout: Nanos| if timeout == 0 || (close > 0 && timeout > close) { close } else { timeout };
-        let start_to_close = fit(within(length(&command.start_to_close_timeout)));
-        let heartbeat = length(&command.heartbeat_timeout);
-        command.schedule_to_close_timeout = Some(duration(close));
-        command.schedule_to_start_timeout = Some(duration(fit(within(length(&command.schedule_to_start_timeout)))));
-        command.start_to_close_timeout = Some(duration(start_to_close));
-        command.heartbeat_timeout =
-            Some(duration(if start_to_close > 0 && heartbeat > start_to_close { start_to_close } else { heartbeat }));
+    fn schedule_activity(&mut self, now: Nanos, mut command: ScheduleActivityTaskCommandAttributes, completed: i64) -> i64 {
+        fit_timeouts(&mut command, length(&self.started().workflow_run_timeout));
         command.retry_policy = Some(with_defaults(command.retry_policy));
+        command.request_eager_execution = false;
         if command.task_queue.as_ref().is_none_or(|queue| queue.name.is_empty()) {
             command.task_queue = Some(TaskQueue { name: self.task_queue().into(), ..Default::default() });
         }
@@ -372,6 +382,7 @@ impl Run {
         );
         self.dirty_activities.insert(id);
         self.ready.push(Ready::Activity(id));
+        id
     }
 
     fn cancel_activity(&mut self, now: Nanos, scheduled_event_id: i64, completed: i64, identity: &str) {
@@ -449,7 +460,7 @@ impl Run {
     }
 }
 
-fn check_activity(activity: &ScheduleActivityTaskCommandAttributes) -> Result<(), Refusal> {
+pub fn check_activity(activity: &ScheduleActivityTaskCommandAttributes) -> Result<(), Refusal> {
     let bad = |text: String| Err((Cause::BadScheduleActivityAttributes, text));
     if activity.activity_id.is_empty() || activity.activity_type.as_ref().is_none_or(|kind| kind.name.is_empty()) {
         return bad("ActivityId or ActivityType is not set on ScheduleActivityTaskCommand".into());

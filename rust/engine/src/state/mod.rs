@@ -4,6 +4,8 @@
 #![allow(deprecated)]
 
 mod activity;
+mod activity_calls;
+mod activity_control;
 mod chain;
 mod command;
 mod cron;

@@ -101,6 +101,16 @@ impl World {
         }
     }
 
+    /// A query whose task queue has gone waits in its run again.
+    pub fn route_query_again(&mut self, id: u64) {
+        let Some(query) = self.queries.get_mut(&id) else { return };
+        query.direct = false;
+        let key = query.run;
+        if let Some(run) = self.run_mut(key) {
+            run.queries.push(id);
+        }
+    }
+
     pub fn hand_out_query(&mut self, env: &Env, id: u64, queue: &QueueKey) -> Result<Option<Response>, Status> {
         let Some(query) = self.queries.get(&id) else { return Ok(None) };
         let Some(run) = self.runs.get(&query.run) else { return Ok(None) };

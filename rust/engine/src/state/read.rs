@@ -9,6 +9,10 @@ use temporalio_protos::temporal::api::{
     workflow::v1::{
         PendingActivityInfo, PendingChildExecutionInfo, PendingWorkflowTaskInfo, WorkflowExecutionConfig, WorkflowExecutionExtendedInfo,
         WorkflowExecutionInfo,
+        pending_activity_info::{
+            PauseInfo,
+            pause_info::{Manual, PausedBy},
+        },
     },
     workflowservice::v1 as api,
 };
@@ -97,13 +101,17 @@ fn pending_child(initiated_id: i64, child: &ChildRecord) -> PendingChildExecutio
 fn pending(activity: &ActivityRecord) -> PendingActivityInfo {
     let command = activity.command.clone().unwrap_or_default();
     let started = activity.started_time > 0;
-    let state = match (started, activity.cancel_requested) {
-        (_, true) => PendingActivityState::CancelRequested,
-        (true, false) => PendingActivityState::Started,
-        (false, false) => PendingActivityState::Scheduled,
+    let state = match (activity.cancel_requested, activity.paused, started) {
+        (true, ..) => PendingActivityState::CancelRequested,
+        (_, true, true) => PendingActivityState::PauseRequested,
+        (_, true, false) => PendingActivityState::Paused,
+        (_, false, true) => PendingActivityState::Started,
+        (_, false, false) => PendingActivityState::Scheduled,
     };
     let close = length(&command.schedule_to_close_timeout);
+    let rests = !started && !activity.queued && !activity.paused;
     PendingActivityInfo {
+        activity_options: Some(super::activity_control::options(&command)),
         activity_id: command.activity_id,
         activity_type: command.activity_type,
         state: state as i32,
@@ -117,7 +125,14 @@ fn pending(activity: &ActivityRecord) -> PendingActivityInfo {
         last_failure: activity.last_failure.clone(),
         last_worker_identity: activity.last_identity.clone(),
         last_attempt_complete_time: (activity.last_attempt_complete_time > 0).then(|| timestamp(activity.last_attempt_complete_time)),
-        next_attempt_schedule_time: (!started && !activity.queued).then(|| timestamp(activity.attempt_time)),
+        next_attempt_schedule_time: rests.then(|| timestamp(activity.attempt_time)),
+        current_retry_interval: rests.then(|| duration((activity.attempt_time - activity.last_attempt_complete_time).max(0))),
+        priority: command.priority,
+        paused: activity.paused,
+        pause_info: activity.pause.as_ref().map(|pause| PauseInfo {
+            pause_time: Some(timestamp(pause.time)),
+            paused_by: Some(PausedBy::Manual(Manual { identity: pause.identity.clone(), reason: pause.reason.clone() })),
+        }),
         ..Default::default()
     }
 }

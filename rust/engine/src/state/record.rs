@@ -214,6 +214,49 @@ pub struct ActivityRecord {
     /// Only while a run is made of its events: else the start is written with the end.
     #[prost(int64, tag = "60")]
     pub started_event_id: i64,
+    /// No attempt starts, and nothing times out, until somebody unpauses it.
+    #[prost(bool, tag = "18")]
+    pub paused: bool,
+    #[prost(message, optional, tag = "19")]
+    pub pause: Option<PauseRecord>,
+    /// Somebody reset it while an attempt was under way.
+    #[prost(bool, tag = "20")]
+    pub reset: bool,
+    /// The next attempt starts without details of heartbeats.
+    #[prost(bool, tag = "21")]
+    pub forgets_heartbeats: bool,
+    /// The attempt goes on outside of the process that started it.
+    #[prost(bool, tag = "22")]
+    pub released: bool,
+}
+
+impl ActivityRecord {
+    /// The task queue of its next attempt.
+    pub fn queue(&self) -> &str {
+        self.command.as_ref().and_then(|command| command.task_queue.as_ref()).map_or("", |queue| queue.name.as_str())
+    }
+
+    /// The id that the workflow gave it.
+    pub fn id(&self) -> &str {
+        self.command.as_ref().map_or("", |command| command.activity_id.as_str())
+    }
+
+    pub fn type_name(&self) -> &str {
+        self.command.as_ref().and_then(|command| command.activity_type.as_ref()).map_or("", |kind| kind.name.as_str())
+    }
+}
+
+/// Who paused an activity.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PauseRecord {
+    #[prost(int64, tag = "1")]
+    pub time: i64,
+    #[prost(string, tag = "2")]
+    pub identity: String,
+    #[prost(string, tag = "3")]
+    pub reason: String,
+    #[prost(string, tag = "4")]
+    pub request_id: String,
 }
 
 /// What a worker gets to prove which task it answers.

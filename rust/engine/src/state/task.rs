@@ -6,7 +6,7 @@ use temporalio_protos::temporal::api::{
     command::v1::Command,
     common::v1::WorkflowExecution,
     enums::v1::{QueryResultType, WorkflowTaskFailedCause as Cause},
-    failure::v1::{ApplicationFailureInfo, Failure, ServerFailureInfo, failure::FailureInfo},
+    failure::v1::{Failure, ServerFailureInfo, failure::FailureInfo},
     history::v1::{History, TimerFiredEventAttributes, WorkflowTaskCompletedEventAttributes, history_event::Attributes},
     protocol::v1::Message,
     taskqueue::v1::{StickyExecutionAttributes, TaskQueue},
@@ -14,23 +14,19 @@ use temporalio_protos::temporal::api::{
 };
 
 use super::{
-    activity::End,
     chain::Again,
     command::Given,
-    limit::{MAX_BLOB_BYTES, check_queue, invalid, not_found},
+    limit::{check_queue, invalid, not_found},
     matching::{Kind, LISTED, QueueKey, Task},
     oversize::oversized,
     record::TaskToken,
     run::{Ready, Run, RunKey},
-    start::inherited_priority,
     time::{Nanos, SECOND, length, timestamp},
     update::{Messages, Said},
     workflow_task::pascal,
     world::{Answer, Env, Waiting, World},
 };
 
-/// Characters kept of the message of a failure that is too large.
-const MAX_KEPT_MESSAGE: usize = 1000;
 /// Events that a dropped speculative task may have brought: they are brought again with the next one.
 const MAX_BROUGHT_TWICE: i64 = 10;
 /// The server's long poll.
@@ -81,11 +77,7 @@ fn task_gone() -> Status {
     not_found("Workflow task not found.")
 }
 
-fn activity_gone() -> Status {
-    not_found("invalid activityID or activity already timed out or invoking workflow is completed")
-}
-
-fn decode(token: &[u8]) -> Result<TaskToken, Status> {
+pub fn decode(token: &[u8]) -> Result<TaskToken, Status> {
     if token.is_empty() {
         return Err(invalid("Task token not set on request."));
     }
@@ -93,6 +85,16 @@ fn decode(token: &[u8]) -> Result<TaskToken, Status> {
 }
 
 impl World {
+    /// An activity worker's poll, which may say how many tasks a second the whole queue is to give.
+    pub fn poll_activities(&mut self, env: &Env, call: u64, request: api::PollActivityTaskQueueRequest) -> Answer {
+        let name = request.task_queue.as_ref().map(|queue| queue.name.clone()).unwrap_or_default();
+        let answer = self.poll(env, call, Kind::Activity, &request.namespace, request.task_queue, request.identity);
+        if let Some(queue) = self.queues.get_mut(&(Kind::Activity, name)) {
+            queue.set_rate(request.task_queue_metadata.and_then(|metadata| metadata.max_tasks_per_second));
+        }
+        answer
+    }
+
     pub fn poll(&mut self, env: &Env, call: u64, kind: Kind, namespace: &str, queue: Option<TaskQueue>, identity: String) -> Answer {
         self.check_namespace(namespace)?;
         let name = queue.map(|queue| queue.name).unwrap_or_default();
@@ -124,12 +126,7 @@ impl World {
                     self.enqueue(queue, Task::Workflow(key), false);
                 }
                 Ready::Activity(id) => {
-                    let name = run
-                        .activities
-                        .get(&id)
-                        .and_then(|activity| activity.command.as_ref()?.task_queue.as_ref())
-                        .map(|queue| queue.name.clone());
-                    if let Some(name) = name {
+                    if let Some(name) = run.activities.get(&id).map(|activity| activity.queue().to_owned()) {
                         self.enqueue((Kind::Activity, name), Task::Activity(key, id), false);
                     }
                 }
@@ -147,11 +144,11 @@ impl World {
                 };
                 run.record.task.as_ref().is_some_and(|task| !task.is_started() && task.not_before <= task.scheduled_time && expected(task))
             }),
-            Task::Activity(key, id) => self
-                .runs
-                .get(key)
-                .and_then(|run| run.activities.get(id))
-                .is_some_and(|activity| activity.queued && activity.started_time == 0),
+            Task::Activity(key, id) => {
+                self.runs.get(key).and_then(|run| run.activities.get(id)).is_some_and(|activity| {
+                    activity.queued && activity.started_time == 0 && !activity.paused && activity.queue() == queue.1
+                })
+            }
             Task::Query(id) => self.queries.contains_key(id),
             Task::Again(response) => match response.as_ref() {
                 Response::PollWorkflowTaskQueue(r) if r.query.is_some() => {
@@ -169,7 +166,7 @@ impl World {
         let token = decode(token).ok()?;
         let run = self.runs.get(&token.run_key)?;
         let name = match kind {
-            Kind::Activity => run.activities.get(&token.scheduled_event_id)?.command.as_ref()?.task_queue.as_ref()?.name.clone(),
+            Kind::Activity => run.activities.get(&token.scheduled_event_id)?.queue().to_owned(),
             Kind::Workflow if run.record.task.as_ref().is_some_and(|task| task.sticky) => run.record.sticky_queue.clone(),
             Kind::Workflow => run.task_queue().to_owned(),
         };
@@ -179,6 +176,10 @@ impl World {
     pub fn match_queue(&mut self, env: &Env, key: &QueueKey) {
         loop {
             let Some(queue) = self.queues.get_mut(key) else { return };
+            if let Some(at) = queue.throttle(env.mono) {
+                self.heat_later(at, key.clone());
+                return;
+            }
             let Some(call) = queue.pollers.front().copied() else { return };
             let Some(task) = queue.tasks.pop_front() else { return };
             if !self.is_waiting(key, &task) {
@@ -191,13 +192,16 @@ impl World {
             self.hand_to(call);
             let response = match task {
                 Task::Workflow(run) => self.hand_out_workflow(env, run, &identity),
-                Task::Activity(run, id) => self.hand_out_activity(env, run, id, &identity),
+                Task::Activity(run, id) => Ok(self.take_activity(env, run, id, &identity).map(Into::into)),
                 Task::Query(id) => self.hand_out_query(env, id, key),
                 Task::Again(response) => Ok(Some(*response)),
             };
             match response {
                 Ok(None) => {}
                 Ok(Some(response)) => {
+                    if let Some(queue) = self.queues.get_mut(key) {
+                        queue.count_task(env.mono);
+                    }
                     self.gone(call);
                     self.reply(call, Ok(response));
                 }
@@ -286,50 +290,6 @@ impl World {
         })
     }
 
-    fn hand_out_activity(&mut self, env: &Env, key: RunKey, id: i64, identity: &str) -> Result<Option<Response>, Status> {
-        let (epoch, namespace) = (self.hand_out_epoch(), self.namespace.clone());
-        let request_id = (env.new_id)();
-        let Some(run) = self.run_mut(key) else { return Ok(None) };
-        let (workflow_type, run_id) = (run.started().workflow_type.clone(), run.record.run_id.clone());
-        let priority = run.started().priority.clone();
-        let execution = WorkflowExecution { workflow_id: run.record.workflow_id.clone(), run_id: run_id.clone() };
-        let Some(activity) = run.start_activity(env.now, id, identity, request_id, epoch) else { return Ok(None) };
-        let Some(command) = activity.command.clone() else { return Ok(None) };
-        let token = TaskToken {
-            run_key: key,
-            scheduled_event_id: id,
-            attempt: activity.attempt,
-            epoch,
-            started_time: activity.started_time,
-            run_id,
-            ..Default::default()
-        };
-        Ok(Some(
-            api::PollActivityTaskQueueResponse {
-                task_token: token.encode_to_vec(),
-                workflow_namespace: namespace,
-                workflow_type,
-                workflow_execution: Some(execution),
-                activity_type: command.activity_type,
-                activity_id: command.activity_id,
-                header: command.header,
-                input: command.input,
-                heartbeat_details: activity.heartbeat_details.clone(),
-                scheduled_time: Some(timestamp(activity.scheduled_time)),
-                current_attempt_scheduled_time: Some(timestamp(activity.attempt_time)),
-                started_time: Some(timestamp(activity.started_time)),
-                attempt: activity.attempt,
-                schedule_to_close_timeout: command.schedule_to_close_timeout,
-                start_to_close_timeout: command.start_to_close_timeout,
-                heartbeat_timeout: command.heartbeat_timeout,
-                retry_policy: command.retry_policy,
-                priority: inherited_priority(&priority, &command.priority),
-                ..Default::default()
-            }
-            .into(),
-        ))
-    }
-
     fn check_task(&self, token: &TaskToken) -> Result<(), Status> {
         let run = self.runs.get(&token.run_key).filter(|run| run.record.run_id == token.run_id).ok_or_else(task_gone)?;
         if !run.is_open() {
@@ -348,18 +308,6 @@ impl World {
             })
             .map(|_| ())
             .ok_or_else(task_gone)
-    }
-
-    fn check_activity(&self, token: &TaskToken) -> Result<(), Status> {
-        let run =
-            self.runs.get(&token.run_key).filter(|run| run.record.run_id == token.run_id && run.is_open()).ok_or_else(activity_gone)?;
-        run.activities
-            .get(&token.scheduled_event_id)
-            .filter(|activity| {
-                activity.started_time == token.started_time && activity.attempt == token.attempt && activity.epoch == token.epoch
-            })
-            .map(|_| ())
-            .ok_or_else(activity_gone)
     }
 
     pub fn workflow_task_completed(&mut self, env: &Env, mut request: api::RespondWorkflowTaskCompletedRequest) -> Answer {
@@ -438,8 +386,9 @@ impl World {
         for outgoing in applied.outgoing {
             self.send(env, key, outgoing);
         }
+        let activity_tasks = self.take_eager_activities(env, key, applied.eager, &identity);
         let workflow_task = if hand_back { self.take_workflow_task(env, key, &identity)? } else { None };
-        Ok(Some(api::RespondWorkflowTaskCompletedResponse { workflow_task, ..Default::default() }.into()))
+        Ok(Some(api::RespondWorkflowTaskCompletedResponse { workflow_task, activity_tasks, ..Default::default() }.into()))
     }
 
     /// A speculative task whose updates were all rejected: the history does not know of it, and the worker takes back what it saw of it.
@@ -515,64 +464,19 @@ impl World {
                     unstick(run);
                 }
             }
-            let queue = self.queues.remove(&(Kind::Workflow, name));
-            for call in queue.map(|queue| queue.pollers).unwrap_or_default() {
+            let queue = self.queues.remove(&(Kind::Workflow, name)).unwrap_or_default();
+            for call in queue.pollers {
                 self.waiting.remove(&call);
                 self.reply(call, Ok(api::PollWorkflowTaskQueueResponse::default().into()));
             }
+            // Its workflow tasks are their runs' and find their way from there; a query is nobody's but its caller's.
+            for task in queue.tasks {
+                if let Task::Query(id) = task {
+                    self.route_query_again(id);
+                }
+            }
         }
         Ok(Some(api::ShutdownWorkerResponse::default().into()))
-    }
-
-    fn activity_run(&mut self, token: &[u8]) -> Result<(&mut Run, i64), Status> {
-        let token = decode(token)?;
-        self.check_activity(&token)?;
-        let run = self.run_mut(token.run_key).ok_or_else(activity_gone)?;
-        Ok((run, token.scheduled_event_id))
-    }
-
-    pub fn heartbeat(&mut self, env: &Env, request: api::RecordActivityTaskHeartbeatRequest) -> Answer {
-        super::limit::check_blob("RecordActivityTaskHeartbeatRequest.Details", &request.details)?;
-        let (run, id) = self.activity_run(&request.task_token)?;
-        let cancel_requested = run.heartbeat(env.now, id, request.details);
-        Ok(Some(api::RecordActivityTaskHeartbeatResponse { cancel_requested, ..Default::default() }.into()))
-    }
-
-    pub fn activity_completed(&mut self, env: &Env, request: api::RespondActivityTaskCompletedRequest) -> Answer {
-        let (run, id) = self.activity_run(&request.task_token)?;
-        let size = request.result.as_ref().map_or(0, prost::Message::encoded_len);
-        if size > MAX_BLOB_BYTES {
-            let failure = server_failure(format!("Complete result exceeds size limit: {size} bytes, the limit is {MAX_BLOB_BYTES}."), true);
-            run.fail_activity(env.now, id, failure, &request.identity);
-        } else {
-            run.end_activity(env.now, id, End::Completed(request.result), &request.identity);
-        }
-        Ok(Some(api::RespondActivityTaskCompletedResponse::default().into()))
-    }
-
-    pub fn activity_failed(&mut self, env: &Env, request: api::RespondActivityTaskFailedRequest) -> Answer {
-        let (run, id) = self.activity_run(&request.task_token)?;
-        if let (Some(details), Some(activity)) = (request.last_heartbeat_details, run.activities.get_mut(&id)) {
-            activity.heartbeat_details = Some(details);
-        }
-        let failure = request.failure.unwrap_or_default();
-        if failure.encoded_len() > MAX_BLOB_BYTES {
-            let message = format!("Failure exceeds size limit: {} bytes, the limit is {MAX_BLOB_BYTES}.", failure.encoded_len());
-            let short = Failure { cause: Some(Box::new(without_details(failure))), ..server_failure(message, true) };
-            run.fail_activity(env.now, id, short, &request.identity);
-        } else {
-            run.fail_activity(env.now, id, failure, &request.identity);
-        }
-        Ok(Some(api::RespondActivityTaskFailedResponse::default().into()))
-    }
-
-    pub fn activity_canceled(&mut self, env: &Env, request: api::RespondActivityTaskCanceledRequest) -> Answer {
-        let (run, id) = self.activity_run(&request.task_token)?;
-        if !run.activities.get(&id).is_some_and(|activity| activity.cancel_requested) {
-            return Err(invalid("Activity Task has not been requested to be canceled."));
-        }
-        run.end_activity(env.now, id, End::Canceled(request.details), &request.identity);
-        Ok(Some(api::RespondActivityTaskCanceledResponse::default().into()))
     }
 }
 
@@ -583,26 +487,13 @@ fn unstick(run: &mut Run) {
     }
 }
 
-fn server_failure(message: String, non_retryable: bool) -> Failure {
+pub fn server_failure(message: String, non_retryable: bool) -> Failure {
     Failure { message, failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo { non_retryable })), ..Default::default() }
 }
 
 /// A refusal in the service's words.
 fn refusal(cause: Cause, message: &str) -> String {
     format!("{}: {message}", pascal(cause.as_str_name(), "WORKFLOW_TASK_FAILED_CAUSE_"))
-}
-
-/// What is kept of a failure that is too large: its message and its type.
-fn without_details(failure: Failure) -> Failure {
-    let failure_info = match failure.failure_info {
-        Some(FailureInfo::ApplicationFailureInfo(info)) => Some(FailureInfo::ApplicationFailureInfo(ApplicationFailureInfo {
-            r#type: info.r#type,
-            non_retryable: info.non_retryable,
-            ..Default::default()
-        })),
-        _ => None,
-    };
-    Failure { message: failure.message.chars().take(MAX_KEPT_MESSAGE).collect(), failure_info, ..Default::default() }
 }
 
 impl Run {

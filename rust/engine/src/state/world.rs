@@ -64,6 +64,8 @@ pub struct World {
     deadlines: BTreeSet<(Nanos, RunKey)>,
     pub queues: HashMap<QueueKey, Queue>,
     hot: BTreeSet<QueueKey>,
+    /// Queues that may give their next task only later, on the monotonic clock.
+    throttled: BTreeSet<(Nanos, QueueKey)>,
     pub waiting: HashMap<CallId, Waiting>,
     /// Calls of other processes, with their deadline where they have one.
     remote: HashMap<CallId, Option<Nanos>>,
@@ -261,7 +263,7 @@ impl World {
             Request::ResetWorkflowExecution(r) => self.reset(env, *r),
             Request::DeleteWorkflowExecution(r) => self.delete(env, *r),
             Request::PollWorkflowTaskQueue(r) => self.poll(env, call, Kind::Workflow, &r.namespace, r.task_queue, r.identity),
-            Request::PollActivityTaskQueue(r) => self.poll(env, call, Kind::Activity, &r.namespace, r.task_queue, r.identity),
+            Request::PollActivityTaskQueue(r) => self.poll_activities(env, call, *r),
             Request::RespondWorkflowTaskCompleted(r) => self.workflow_task_completed(env, *r),
             Request::RespondWorkflowTaskFailed(r) => self.workflow_task_failed(env, *r),
             Request::RespondQueryTaskCompleted(r) => self.query_completed(*r),
@@ -271,6 +273,14 @@ impl World {
             Request::RespondActivityTaskCompleted(r) => self.activity_completed(env, *r),
             Request::RespondActivityTaskFailed(r) => self.activity_failed(env, *r),
             Request::RespondActivityTaskCanceled(r) => self.activity_canceled(env, *r),
+            Request::RecordActivityTaskHeartbeatById(r) => self.heartbeat_by_id(env, *r),
+            Request::RespondActivityTaskCompletedById(r) => self.activity_completed_by_id(env, *r),
+            Request::RespondActivityTaskFailedById(r) => self.activity_failed_by_id(env, *r),
+            Request::RespondActivityTaskCanceledById(r) => self.activity_canceled_by_id(env, *r),
+            Request::PauseActivity(r) => self.pause_activity(env, *r),
+            Request::UnpauseActivity(r) => self.unpause_activity(env, *r),
+            Request::ResetActivity(r) => self.reset_activity(env, *r),
+            Request::UpdateActivityOptions(r) => self.update_activity_options(env, *r),
             Request::ListWorkflowExecutions(r) => self.list(call, *r),
             Request::CountWorkflowExecutions(r) => self.count(call, *r),
             Request::DescribeTaskQueue(r) => self.describe_task_queue(env, *r),
@@ -340,6 +350,13 @@ impl World {
 
     /// A reply found nobody: a task in it goes to another poller.
     pub fn undelivered(&mut self, response: Response) {
+        if let Response::RespondWorkflowTaskCompleted(answer) = response {
+            // Its activities have started, for nobody: whoever polls next gets them as they are.
+            for task in answer.activity_tasks {
+                self.undelivered(task.into());
+            }
+            return;
+        }
         let queue = match &response {
             Response::PollWorkflowTaskQueue(r) if !r.task_token.is_empty() => self.queue_of(&r.task_token, Kind::Workflow),
             Response::PollActivityTaskQueue(r) if !r.task_token.is_empty() => self.queue_of(&r.task_token, Kind::Activity),
@@ -371,6 +388,10 @@ impl World {
         self.hot.insert(key);
     }
 
+    pub fn heat_later(&mut self, at: Nanos, key: QueueKey) {
+        self.throttled.insert((at, key));
+    }
+
     /// Everything that is due on either clock.
     pub fn handle_time(&mut self, env: &Env) {
         self.handle_schedule_times(env);
@@ -389,6 +410,11 @@ impl World {
             self.waits.remove(&(at, call));
             self.waits_until.remove(&call);
             self.give_up(env, call);
+        }
+        while self.throttled.first().is_some_and(|(at, _)| *at <= env.mono) {
+            if let Some((_, key)) = self.throttled.pop_first() {
+                self.heat(key);
+            }
         }
     }
 
@@ -515,7 +541,7 @@ impl World {
     }
 
     pub fn next_wait(&self) -> Option<Nanos> {
-        self.waits.first().map(|(at, _)| *at)
+        self.waits.first().map(|(at, _)| *at).into_iter().chain(self.throttled.first().map(|(at, _)| *at)).min()
     }
 
     /// Whether workers have, or are about to take, something: workflow time must not jump then.

@@ -12,6 +12,7 @@ use temporalio_protos::temporal::api::{
     },
     common::v1::{ActivityType, RetryPolicy, WorkflowExecution, WorkflowType},
     enums::v1::EventType,
+    failure::v1::{ApplicationFailureInfo, Failure, failure::FailureInfo},
     taskqueue::v1::{StickyExecutionAttributes, TaskQueue},
     workflowservice::v1::*,
 };
@@ -114,6 +115,11 @@ pub fn activity(id: &str, timeout: i64, attempts: i32) -> Attributes {
         retry_policy: Some(RetryPolicy { maximum_attempts: attempts, ..Default::default() }),
         ..Default::default()
     })
+}
+
+pub fn application_failure(message: &str) -> Failure {
+    let info = FailureInfo::ApplicationFailureInfo(ApplicationFailureInfo::default());
+    Failure { message: message.into(), failure_info: Some(info), ..Default::default() }
 }
 
 pub async fn signal(engine: &Engine, id: &str, name: &str) {

@@ -36,10 +36,14 @@ struct Bench {
 }
 
 fn bench(max_concurrent_activities: usize) -> Bench {
+    bench_with(|options| options.max_concurrent_activities = max_concurrent_activities)
+}
+
+fn bench_with(change: impl FnOnce(&mut WorkerOptions)) -> Bench {
     let service = ScriptedService::new();
     let (sink, items) = TestSink::new();
-    let options =
-        WorkerOptions { task_queue: "shop".into(), polls_workflows: false, max_concurrent_activities, ..WorkerOptions::default() };
+    let mut options = WorkerOptions { task_queue: "shop".into(), polls_workflows: false, ..WorkerOptions::default() };
+    change(&mut options);
     let worker = Worker::start_driving::<ScriptedRun>(Arc::new(Handle(service.clone())), options, sink.clone());
     Bench { service, sink, items, worker }
 }
@@ -196,4 +200,77 @@ async fn stopping_gives_up_on_an_activity_that_does_not_end() {
     bench.worker.stop(Duration::from_secs(5)).await;
     assert_eq!(begun.elapsed().as_secs(), 15);
     assert!(bench.sink.has_event("activities have not ended"));
+}
+
+/// Offers an activity whose attempts may take 5 s, of 20 s in all of which 17 s have passed.
+async fn start_late(bench: &mut Bench, token: &str) {
+    let at = |seconds| Some(prost_wkt_types::Timestamp { seconds, nanos: 0 });
+    let length = |seconds| Some(prost_wkt_types::Duration { seconds, nanos: 0 });
+    bench.service.offer_activity(PollActivityTaskQueueResponse {
+        task_token: token.into(),
+        scheduled_time: at(100),
+        started_time: at(117),
+        start_to_close_timeout: length(5),
+        schedule_to_close_timeout: length(20),
+        ..Default::default()
+    });
+    next(&mut bench.items.activities).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_is_over_for_the_service_is_stopped_and_not_reported() {
+    let mut bench = bench(1);
+    let begun = tokio::time::Instant::now();
+    start_late(&mut bench, "t").await;
+    assert_eq!(reason(next(&mut bench.items.activities).await), ActivityCancelReason::TimedOut);
+    assert_eq!(begun.elapsed().as_secs(), 4);
+    bench.end("t", Outcome::Cancelled(Cancellation::default()));
+    start_late(&mut bench, "u").await;
+    assert_eq!(reason(next(&mut bench.items.activities).await), ActivityCancelReason::TimedOut);
+    // It ended all the same: whether that is too late is for the service to say.
+    bench.end("u", succeeded());
+    bench.service.wait_for("RespondActivityTaskCompleted", 1).await;
+    bench.worker.stop(Duration::ZERO).await;
+    assert!(bench.service.calls("RespondActivityTaskCanceled").is_empty());
+    assert!(bench.service.calls("RespondActivityTaskFailed").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_without_heartbeats_is_stopped_and_every_heartbeat_counts() {
+    let mut bench = bench(1);
+    bench.start("t").await;
+    let begun = tokio::time::Instant::now();
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        bench.beat("t", "alive");
+    }
+    assert_eq!(reason(next(&mut bench.items.activities).await), ActivityCancelReason::TimedOut);
+    assert_eq!(begun.elapsed().as_secs(), 35 + 11);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pauses_and_resets_are_told_with_the_answer_to_a_heartbeat() {
+    let mut bench = bench(2);
+    for (token, answer, expected) in [
+        ("p", RecordActivityTaskHeartbeatResponse { activity_paused: true, ..Default::default() }, ActivityCancelReason::Paused),
+        ("r", RecordActivityTaskHeartbeatResponse { activity_reset: true, ..Default::default() }, ActivityCancelReason::Reset),
+    ] {
+        bench.start(token).await;
+        bench.service.answer::<RecordActivityTaskHeartbeatRequest>(Ok(answer.into()));
+        bench.beat(token, "1");
+        assert_eq!(reason(next(&mut bench.items.activities).await), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_is_kept_by_one_poller() {
+    let mut bench = bench_with(|options| options.max_activities_per_second = Some(2.0));
+    for number in 0..4_u8 {
+        bench.service.offer_activity(PollActivityTaskQueueResponse { task_token: vec![b'a' + number], ..Default::default() });
+    }
+    let begun = tokio::time::Instant::now();
+    for number in 0..4 {
+        next(&mut bench.items.activities).await;
+        assert_eq!(begun.elapsed().as_millis() / 100, number * 5);
+    }
 }

@@ -1,6 +1,7 @@
 //! A run that keeps the contract of `durable_core::Run` without any workflow: one activation a task.
 //!
-//! The workflow type says what happens: `ends` completes the run, `fails` fails the task, anything else goes on.
+//! The workflow type says what happens: `ends` completes the run, `fails` fails the task, `schedules a b` schedules activities on these
+//! queues, anything else goes on.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -11,10 +12,11 @@ use temporalio_protos::{
         workflow_completion::WorkflowActivationCompletion,
     },
     temporal::api::{
-        command::v1::Command,
+        command::v1::{Command, ScheduleActivityTaskCommandAttributes, command::Attributes},
         enums::v1::CommandType,
         failure::v1::Failure,
         history::v1::HistoryEvent,
+        taskqueue::v1::TaskQueue,
         workflowservice::v1::{
             PollWorkflowTaskQueueResponse, RespondQueryTaskCompletedRequest, RespondWorkflowTaskCompletedRequest,
             RespondWorkflowTaskFailedRequest,
@@ -47,6 +49,15 @@ impl ScriptedRun {
         let job = Variant::RemoveFromCache(RemoveFromCache { message: message.into(), reason: 0 });
         self.activate(vec![WorkflowActivationJob { variant: Some(job) }]);
     }
+}
+
+fn activity_on(queue: &str) -> Command {
+    let activity = ScheduleActivityTaskCommandAttributes {
+        task_queue: Some(TaskQueue { name: queue.into(), ..Default::default() }),
+        request_eager_execution: true,
+        ..Default::default()
+    };
+    Command { attributes: Some(Attributes::ScheduleActivityTaskCommandAttributes(activity)), ..Default::default() }
 }
 
 impl Machine for ScriptedRun {
@@ -90,7 +101,11 @@ impl Machine for ScriptedRun {
             self.start_eviction("the task failed");
         } else {
             let end = Command { command_type: CommandType::CompleteWorkflowExecution as i32, ..Default::default() };
-            let commands = if workflow_type == "ends" { vec![end] } else { vec![] };
+            let commands = match workflow_type.strip_prefix("schedules ") {
+                Some(queues) => queues.split(' ').map(activity_on).collect(),
+                None if workflow_type == "ends" => vec![end],
+                None => vec![],
+            };
             let request = RespondWorkflowTaskCompletedRequest { task_token, commands, ..Default::default() };
             self.outputs.push_back(Output::Complete(Box::new(request)));
         }

@@ -21,6 +21,8 @@ struct State {
     workflow_tasks: VecDeque<api::PollWorkflowTaskQueueResponse>,
     activity_tasks: VecDeque<api::PollActivityTaskQueueResponse>,
     calls: Vec<Request>,
+    /// The calls that got one of `answers`.
+    answered: Vec<Request>,
     /// Answers for the next calls of an RPC; without one, the default message.
     answers: HashMap<&'static str, VecDeque<Result<Response, Status>>>,
     open_polls: usize,
@@ -54,12 +56,26 @@ impl ScriptedService {
         self.state.lock().unwrap().calls.iter().filter(|call| call.name() == name).cloned().collect()
     }
 
+    /// The same of those that got an answer of the script.
+    pub fn answered(&self, name: &str) -> Vec<Request> {
+        self.state.lock().unwrap().answered.iter().filter(|call| call.name() == name).cloned().collect()
+    }
+
     /// The calls of one RPC once there are `count`.
     pub async fn wait_for(&self, name: &str, count: usize) -> Vec<Request> {
+        self.wait_until(name, count, || self.calls(name)).await
+    }
+
+    /// The answered ones once there are `count`.
+    pub async fn wait_for_answered(&self, name: &str, count: usize) -> Vec<Request> {
+        self.wait_until(name, count, || self.answered(name)).await
+    }
+
+    async fn wait_until(&self, name: &str, count: usize, find: impl Fn() -> Vec<Request>) -> Vec<Request> {
         let waiting = async {
             loop {
                 let changed = self.changed.notified();
-                let calls = self.calls(name);
+                let calls = find();
                 if calls.len() >= count {
                     return calls;
                 }
@@ -90,7 +106,10 @@ impl Service for Handle {
             let is_sticky = matches!(&request, Request::PollWorkflowTaskQueue(poll)
                 if poll.task_queue.as_ref().is_some_and(|queue| !queue.normal_name.is_empty()));
             let name = request.name();
-            if let Some(answer) = service.state.lock().unwrap().answers.get_mut(name).and_then(VecDeque::pop_front) {
+            let answer = service.state.lock().unwrap().answers.get_mut(name).and_then(VecDeque::pop_front);
+            if let Some(answer) = answer {
+                service.state.lock().unwrap().answered.push(request);
+                service.changed.notify_waiters();
                 return answer;
             }
             match request {

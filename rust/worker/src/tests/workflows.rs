@@ -30,7 +30,7 @@ pub(super) fn event(event_id: i64) -> HistoryEvent {
     HistoryEvent { event_id, ..Default::default() }
 }
 
-fn task(run: &str, workflow_type: &str, first_event: i64) -> PollWorkflowTaskQueueResponse {
+pub(super) fn task(run: &str, workflow_type: &str, first_event: i64) -> PollWorkflowTaskQueueResponse {
     PollWorkflowTaskQueueResponse {
         task_token: format!("{run}/{first_event}").into_bytes(),
         workflow_execution: Some(WorkflowExecution { workflow_id: format!("id-{run}"), run_id: run.into() }),
