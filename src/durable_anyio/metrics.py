@@ -79,7 +79,7 @@ class _Instrument:
 
     def __init__(self, name: str, kind: Kind, description: str, unit: str) -> None:
         self.name = name
-        self.kind = kind
+        self.kind: Kind = kind
         self.description = description
         self.unit = unit
         self.cells: dict[tuple[tuple[str, str], ...], _Cell] = {}
