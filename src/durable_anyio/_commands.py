@@ -22,6 +22,7 @@ __all__ = [
     "complete_workflow",
     "continue_as_new",
     "fail_workflow",
+    "modify_memo",
     "query_failed",
     "query_succeeded",
     "request_cancel_activity",
@@ -30,12 +31,14 @@ __all__ = [
     "schedule_activity",
     "schedule_local_activity",
     "schedule_nexus_operation",
+    "set_patch_marker",
     "signal_external_workflow",
     "start_child_workflow",
     "start_timer",
     "update_accepted",
     "update_completed",
     "update_rejected",
+    "upsert_search_attributes",
 ]
 
 _Command = message("coresdk.workflow_commands.WorkflowCommand")
@@ -63,6 +66,11 @@ def _set_activity_options(command: Any, activity: Any, options: ActivityOptions,
     activity.cancellation_type = _DEFAULT_CANCELLATION_TYPE if options.cancellation_type is None else int(options.cancellation_type)
     if summary is not None:
         command.user_metadata.summary.CopyFrom(summary)
+
+
+def _set_fields(target: Any, fields: Mapping[str, Any]) -> None:
+    for name, payload in fields.items():
+        target[name].CopyFrom(payload)
 
 
 def start_timer(seq: int, seconds: float, summary: Any | None = None) -> Any:
@@ -162,6 +170,7 @@ def continue_as_new(
     retry_policy: Any | None,
     memo: Mapping[str, Any],
     backoff_start_interval: timedelta | None = None,
+    search_attributes: Mapping[str, Any] | None = None,
 ) -> Any:
     command = _Command()
     following = command.continue_as_new_workflow_execution
@@ -175,6 +184,9 @@ def continue_as_new(
         following.retry_policy.CopyFrom(retry_policy)
     for key, payload in memo.items():
         following.memo[key].CopyFrom(payload)
+    if search_attributes is not None:
+        following.search_attributes.SetInParent()
+        _set_fields(following.search_attributes.indexed_fields, search_attributes)
     return command
 
 
@@ -195,6 +207,7 @@ def start_child_workflow(
     retry_policy: RetryPolicy | None = None,
     cron_schedule: str = "",
     memo: Mapping[str, Any] | None = None,
+    search_attributes: Mapping[str, Any] | None = None,
     static_summary: Any | None = None,
     static_details: Any | None = None,
     priority: Priority | None = None,
@@ -220,10 +233,31 @@ def start_child_workflow(
         child.memo[key].CopyFrom(payload)
     if priority is not None and priority != Priority.default:
         child.priority.CopyFrom(priority.to_proto())
+    if search_attributes:
+        _set_fields(child.search_attributes.indexed_fields, search_attributes)
     if static_summary is not None:
         command.user_metadata.summary.CopyFrom(static_summary)
     if static_details is not None:
         command.user_metadata.details.CopyFrom(static_details)
+    return command
+
+
+def set_patch_marker(patch_id: str, *, deprecated: bool) -> Any:
+    command = _Command()
+    command.set_patch_marker.patch_id = patch_id
+    command.set_patch_marker.deprecated = deprecated
+    return command
+
+
+def upsert_search_attributes(payloads: Mapping[str, Any]) -> Any:
+    command = _Command()
+    _set_fields(command.upsert_workflow_search_attributes.search_attributes.indexed_fields, payloads)
+    return command
+
+
+def modify_memo(payloads: Mapping[str, Any]) -> Any:
+    command = _Command()
+    _set_fields(command.modify_workflow_properties.upserted_memo.fields, payloads)
     return command
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ._bridge import proto
 from ._failure import exception_from_failure
 from ._history import WorkflowHistory
-from .common import WorkflowExecutionStatus
+from ._search_attributes import decode_search_attributes
+from .common import TypedSearchAttributes, WorkflowExecutionStatus
 from .exceptions import RPCError, RPCStatusCode
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class WorkflowExecution:
     close_time: datetime | None
     history_length: int
     memo: Mapping[str, Any]
+    typed_search_attributes: TypedSearchAttributes
     raw: Any
 
     @property
@@ -254,6 +256,7 @@ def _fields(info: Any, client: Client) -> dict[str, Any]:
         "close_time": _time(info, "close_time"),
         "history_length": info.history_length,
         "memo": dict(zip(memo, client.data_converter.from_payloads(list(memo.values())), strict=True)),
+        "typed_search_attributes": decode_search_attributes(info.search_attributes.indexed_fields),
         "raw": info,
     }
 

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypedDict, TypeVar, TypeVarTuple, Unpack, overl
 
 from ._definitions import check_arguments, workflow_definition
 from ._workflow_runtime import current_runtime
-from .common import Priority, RetryPolicy, WorkflowIDReusePolicy
+from .common import Priority, RetryPolicy, TypedSearchAttributes, WorkflowIDReusePolicy
 
 __all__ = [
     "ChildWorkflowCancellationType",
@@ -70,6 +70,7 @@ class ChildWorkflowOptions(TypedDict, total=False):
     retry_policy: RetryPolicy
     cron_schedule: str
     memo: Mapping[str, Any]
+    search_attributes: TypedSearchAttributes
     static_summary: str
     """One line for the web interface."""
     static_details: str

@@ -73,6 +73,7 @@ def info_from_activation(activation: Any, start: Any, *, namespace: str, task_qu
         parent=ParentInfo(parent.namespace, parent.run_id, parent.workflow_id) if parent is not None else None,
         priority=Priority.from_proto(start.priority) if start.HasField("priority") else Priority.default,
         raw_memo=dict(start.memo.fields) if start.memo.fields else _NOTHING,
+        raw_search_attributes=dict(start.search_attributes.indexed_fields) if start.search_attributes.indexed_fields else _NOTHING,
         retry_policy=RetryPolicy.from_proto(start.retry_policy) if start.HasField("retry_policy") else None,
         root=RootInfo(start.root_workflow.run_id, start.root_workflow.workflow_id) if start.HasField("root_workflow") else None,
         run_id=activation.run_id,

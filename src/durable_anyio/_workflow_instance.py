@@ -43,6 +43,7 @@ from ._definitions import (
 from ._failure import failure_to_tell
 from ._handlers import make_handler
 from ._workflow_activities import Activities, StartedActivity
+from ._workflow_attributes import Attributes, Patches
 from ._workflow_held import holds
 from ._workflow_info import LastRun, info_from_activation
 from ._workflow_local_activities import LocalActivities, StartedLocalActivity
@@ -91,12 +92,11 @@ class WorkflowInstance(WorkflowRuntime):
     """One run of a workflow. Slots, because idle runs are kept by the thousand; what few runs need is made when it is asked for."""
 
     __slots__ = (
-        "__weakref__", "_activities", "_cancel_reason", "_cancel_requested", "_commands", "_conditions",
-        "_ended", "_ended_by", "_evicted", "_given",
-        "_last_condition", "_last_run", "_last_timer", "_later", "_locals", "_main", "_memo",
-        "_nexus_operations", "_origin_ns", "_queries", "_random",
-        "_relations", "_run_id", "_seed", "_suspend", "_was_batch", "closed", "continue_as_new_suggested", "converter", "current_details",
-        "definition", "failure", "history_length", "history_size_bytes", "info", "is_replaying", "messages", "object", "origins",
+        "__weakref__", "_activities", "_attributes", "_cancel_reason", "_cancel_requested", "_commands", "_conditions",
+        "_ended", "_ended_by", "_evicted", "_given", "_last_condition", "_last_run", "_last_timer", "_later", "_locals",
+        "_main", "_nexus_operations", "_origin_ns", "_patches", "_queries", "_random", "_relations", "_run_id", "_seed",
+        "_suspend", "_was_batch", "closed", "continue_as_new_suggested", "converter", "current_details", "definition",
+        "failure", "history_length", "history_size_bytes", "info", "is_replaying", "messages", "object", "origins",
         "scheduler",
     )  # fmt: skip
 
@@ -127,7 +127,8 @@ class WorkflowInstance(WorkflowRuntime):
         self.scheduler.guard = None if guard is None else guard.for_run_of(definition.cls)
         self._seed: int = start.randomness_seed
         self._random: random_module.Random | None = None  # its state takes 2.5 KiB
-        self._memo: Mapping[str, Any] | None = None
+        self._attributes: Attributes | None = None
+        self._patches: Patches | None = None
         self._origin_ns = (start.start_time if start.HasField("start_time") else first_activation.timestamp).ToNanoseconds()
         self._activities = Activities(self.scheduler, converter, self._emit, task_queue)
         self._relations: Relations | None = None
@@ -279,12 +280,15 @@ class WorkflowInstance(WorkflowRuntime):
             if self._nexus_operations is not None:
                 self._nexus_operations.release()
                 self._nexus_operations = None
+            self._attributes = self._patches = None
             self.messages.release()
             self.scheduler.release()
 
     # -- an activation's phases
 
     def _apply(self, jobs: Mapping[str, list[Any]]) -> None:
+        for notice in jobs.get("notify_has_patch", ()):
+            self._patched().note(notice.patch_id)
         for seed in jobs.get("update_random_seed", ()):
             self._seed, self._random = seed.randomness_seed, None
         starts = jobs.get("initialize_workflow", [])
@@ -447,10 +451,19 @@ class WorkflowInstance(WorkflowRuntime):
     def now(self) -> datetime:
         return self.info.start_time + timedelta(seconds=self.scheduler.current_time)
 
-    def memo(self) -> Mapping[str, Any]:
-        if self._memo is None:
-            self._memo = {key: self.converter.from_payloads([payload], [None])[0] for key, payload in self.info.raw_memo.items()}
-        return self._memo
+    @property
+    def attributes(self) -> Attributes:
+        if self._attributes is None:
+            self._attributes = Attributes(self.info, self.converter, self._emit)
+        return self._attributes
+
+    def patched(self, patch_id: str, *, deprecated: bool) -> bool:
+        return self._patched().ask(patch_id, deprecated=deprecated, is_replaying=self.is_replaying, emit=self._emit)
+
+    def _patched(self) -> Patches:
+        if self._patches is None:
+            self._patches = Patches()
+        return self._patches
 
     @property
     def cancellation_reason(self) -> str | None:

@@ -9,6 +9,7 @@ from . import _commands
 from ._backend import Cancelled, ForbiddenCallError, host_refusal
 from ._definitions import WorkflowDefinition, workflow_definition
 from ._failure import failure_from_exception
+from ._search_attributes import encode_search_attributes
 from ._workflow_runtime import ContinueAsNewError, ContinueAsNewOptions, Info
 from .converter import PayloadConverter
 from .exceptions import ActivityError, CancelledError, DataConversionError, FailureError, NondeterminismError
@@ -102,6 +103,7 @@ def _continue_as_new(definition: WorkflowDefinition, options: ContinueAsNewOptio
     name = definition.name if options.workflow is None else workflow_definition(options.workflow)[0]
     try:
         payloads = converter.to_payloads(options.args)
+        attributes = None if options.search_attributes is None else encode_search_attributes(options.search_attributes)
         memo = {key: converter.to_payloads([value])[0] for key, value in (options.memo or {}).items()}
     except DataConversionError as error:
         raise SuspendError(error) from error
@@ -115,4 +117,5 @@ def _continue_as_new(definition: WorkflowDefinition, options: ContinueAsNewOptio
         retry_policy=policy.to_proto() if policy is not None else None,
         memo=memo,
         backoff_start_interval=options.backoff_start_interval,
+        search_attributes=attributes,
     )

@@ -13,6 +13,7 @@ from . import _commands
 from ._backend import Operation, Scheduler, checkpoint_if_cancelled, refuse_changes
 from ._definitions import signal_name
 from ._failure import exception_from_failure
+from ._search_attributes import encode_search_attributes
 from ._workflow_children import ChildWorkflowCancellationType, ChildWorkflowHandle, ExternalWorkflowHandle
 from ._workflow_resolution import deliver
 from ._workflow_runtime import Info, random_uuid
@@ -134,6 +135,8 @@ class Relations:
         payloads = self._converter.to_payloads(args)
         encoded = dict(options)
         encoded["memo"] = {key: self._converter.to_payloads([value])[0] for key, value in (encoded.get("memo") or {}).items()}
+        if encoded.get("search_attributes") is not None:
+            encoded["search_attributes"] = encode_search_attributes(encoded["search_attributes"])
         for text in ("static_summary", "static_details"):
             if encoded.get(text) is not None:
                 encoded[text] = self._converter.to_payloads([encoded[text]])[0]

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from ._backend import current_scheduler
 from ._definitions import ActivityOptions
-from .common import Priority, RetryPolicy
+from .common import Priority, RetryPolicy, SearchAttributeUpdate, TypedSearchAttributes
 
 __all__ = [
     "ActivityCancellationType",
@@ -29,6 +29,7 @@ __all__ = [
     "NotInWorkflowError",
     "ParentInfo",
     "RootInfo",
+    "RunAttributes",
     "UpdateInfo",
     "WorkflowRuntime",
     "current_runtime",
@@ -87,6 +88,7 @@ class Info:
     parent: ParentInfo | None
     priority: Priority
     raw_memo: Mapping[str, Any]
+    raw_search_attributes: Mapping[str, Any]
     retry_policy: RetryPolicy | None
     root: RootInfo | None
     run_id: str
@@ -97,6 +99,11 @@ class Info:
     workflow_id: str
     workflow_start_time: datetime
     workflow_type: str
+
+    @property
+    def typed_search_attributes(self) -> TypedSearchAttributes:
+        """The run's search attributes, with what its code has changed."""
+        return current_runtime().attributes.typed()
 
     @property
     def history_length(self) -> int:
@@ -134,6 +141,7 @@ class ContinueAsNewOptions:
     retry_policy: RetryPolicy | None = None
     memo: Mapping[str, Any] | None = None
     backoff_start_interval: timedelta | None = None
+    search_attributes: TypedSearchAttributes | None = None
 
 
 class ContinueAsNewError(BaseException):
@@ -186,6 +194,28 @@ class LocalCall:
     """The function itself when it is a step: nothing is registered under the name, and the arguments stay as they are."""
 
 
+class RunAttributes(ABC):
+    """What a run shows to lists, as it is now."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def typed(self) -> TypedSearchAttributes: ...
+
+    @abstractmethod
+    def upsert(self, updates: Sequence[SearchAttributeUpdate[Any]]) -> None: ...
+
+    @abstractmethod
+    def memo(self) -> Mapping[str, Any]: ...
+
+    @abstractmethod
+    def memo_value(self, key: str, type_hint: Any) -> Any:
+        """:raises KeyError: there is none."""
+
+    @abstractmethod
+    def upsert_memo(self, updates: Mapping[str, Any]) -> None: ...
+
+
 class WorkflowRuntime(ABC):
     """One run, as its own code sees it."""
 
@@ -208,8 +238,13 @@ class WorkflowRuntime(ABC):
     @abstractmethod
     def now(self) -> datetime: ...
 
+    @property
     @abstractmethod
-    def memo(self) -> Mapping[str, Any]: ...
+    def attributes(self) -> RunAttributes:
+        """Search attributes and memo."""
+
+    @abstractmethod
+    def patched(self, patch_id: str, *, deprecated: bool) -> bool: ...
 
     @abstractmethod
     def start_activity(self, name: str, args: Sequence[Any], options: ActivityOptions, result_type: Any | None) -> ActivityHandle[Any]: ...

@@ -34,6 +34,7 @@ from ._handle import WorkflowHandle
 from ._history import WorkflowHistory
 from ._reset import ResetType
 from ._schedule_handle import create_schedule
+from ._search_attributes import encode_search_attributes
 from ._service import Service, error_detail
 from ._update import WithStartWorkflowOperation, WorkflowUpdateHandle, start_update_with_start
 from ._visibility import PendingActivity, PendingWorkflowTask, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionIterator
@@ -42,6 +43,7 @@ from .common import (
     QueryRejectCondition,
     ResetReapplyExcludeType,
     RetryPolicy,
+    TypedSearchAttributes,
     WorkflowExecutionStatus,
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
@@ -174,6 +176,8 @@ class StartOptions(TypedDict, total=False):
     cron_schedule: str
     """Starts the next run when one has ended, at the times that five fields, a name or an interval say: `"0 9 * * MON-FRI"`, `"@daily"`,
     `"@every 1h30m"`; in UTC, or with `"CRON_TZ=Europe/Berlin "` before it."""
+    search_attributes: TypedSearchAttributes | None
+    """Values that list queries can ask for; custom ones must be known to the namespace."""
     start_delay: timedelta | None
     """How long the first workflow task waits."""
     start_signal: str | Callable[..., Any] | None
@@ -672,6 +676,10 @@ class Client:
         memo = options.get("memo") or {}
         for key, payload in zip(memo, self._data_converter.to_payloads(list(memo.values())), strict=True):
             request.memo.fields[key].CopyFrom(payload)
+        attributes = options.get("search_attributes")
+        if attributes is not None:
+            for key, payload in encode_search_attributes(attributes).items():
+                request.search_attributes.indexed_fields[key].CopyFrom(payload)
         return request
 
     def _signal_with_start(self, start: Any, options: StartOptions) -> Any:

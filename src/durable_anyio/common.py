@@ -9,12 +9,24 @@ from enum import IntEnum
 from typing import Any, ClassVar
 
 from ._bridge import proto
+from ._search_attributes import (
+    SearchAttributeIndexedValueType,
+    SearchAttributeKey,
+    SearchAttributePair,
+    SearchAttributeUpdate,
+    TypedSearchAttributes,
+)
 
 __all__ = [
     "Priority",
     "QueryRejectCondition",
     "ResetReapplyExcludeType",
     "RetryPolicy",
+    "SearchAttributeIndexedValueType",
+    "SearchAttributeKey",
+    "SearchAttributePair",
+    "SearchAttributeUpdate",
+    "TypedSearchAttributes",
     "WorkflowExecutionStatus",
     "WorkflowIDConflictPolicy",
     "WorkflowIDReusePolicy",

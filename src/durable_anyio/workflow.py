@@ -57,7 +57,7 @@ from ._workflow_runtime import (
     find_runtime,
     random_uuid,
 )
-from .common import Priority, RetryPolicy
+from .common import Priority, RetryPolicy, SearchAttributeUpdate, TypedSearchAttributes
 from .metrics import MetricMeter
 
 __all__ = [
@@ -82,6 +82,7 @@ __all__ = [
     "create_nexus_client",
     "current_update_info",
     "defn",
+    "deprecate_patch",
     "execute_activity",
     "execute_child_workflow",
     "execute_local_activity",
@@ -96,8 +97,10 @@ __all__ = [
     "init",
     "logger",
     "memo",
+    "memo_value",
     "metric_meter",
     "now",
+    "patched",
     "query",
     "random",
     "run",
@@ -114,11 +117,15 @@ __all__ = [
     "time",
     "unsafe",
     "update",
+    "upsert_memo",
+    "upsert_search_attributes",
     "uuid4",
     "wait_condition",
 ]
 
 _backend.register()
+
+_MISSING = object()
 
 C = TypeVar("C", bound=type)
 P = ParamSpec("P")
@@ -212,8 +219,63 @@ def random() -> _random.Random:
 
 
 def memo() -> Mapping[str, Any]:
-    """The memo with which the workflow was started, decoded."""
-    return current_runtime().memo()
+    """The workflow's memo, decoded, with what its code has changed."""
+    return current_runtime().attributes.memo()
+
+
+@overload
+def memo_value(key: str) -> Any: ...
+@overload
+def memo_value(key: str, *, type_hint: type[R]) -> R: ...
+@overload
+def memo_value(key: str, default: R) -> R: ...
+def memo_value(key: str, default: Any = _MISSING, *, type_hint: Any = None) -> Any:
+    """One value of the memo.
+
+    :param type_hint: what it is decoded to.
+    :raises KeyError: it is not there, and no default is given.
+    """
+    try:
+        return current_runtime().attributes.memo_value(key, type_hint)
+    except KeyError:
+        if default is _MISSING:
+            raise
+        return default
+
+
+def upsert_memo(updates: Mapping[str, Any]) -> None:
+    """Changes the workflow's memo, which lists and descriptions show. A value of None removes the key.
+
+    :raises DataConversionError: a value cannot be encoded.
+    """
+    current_runtime().attributes.upsert_memo(updates)
+
+
+def upsert_search_attributes(updates: Sequence[SearchAttributeUpdate[Any]]) -> None:
+    """Changes the workflow's search attributes: `[key.value_set(value), other_key.value_unset()]`.
+
+    An attribute that the namespace does not know, or knows with another type, fails the workflow task; add it and the workflow goes on.
+
+    :raises TypeError: for something else than updates.
+    """
+    current_runtime().attributes.upsert(updates)
+
+
+def patched(id: str) -> bool:
+    """True where the run is on the new side of a change in its code: `if workflow.patched("use-new-api"): … else: …`.
+
+    Runs that come here for the first time get True, and a marker in their history says so; runs that were here before the change replay
+    with False. The answer for an id stays the same for as long as the run lives.
+    """
+    return current_runtime().patched(id, deprecated=False)
+
+
+def deprecate_patch(id: str) -> None:
+    """In the place of `patched` when no run on the old side is left: histories may have the patch's marker or not.
+
+    When no run is left that has a marker without this mark, the call may go, too.
+    """
+    current_runtime().patched(id, deprecated=True)
 
 
 def cancellation_reason() -> str | None:
@@ -333,10 +395,12 @@ def continue_as_new(
     task_timeout: timedelta | None = None,
     retry_policy: RetryPolicy | None = None,
     memo: Mapping[str, Any] | None = None,
+    search_attributes: TypedSearchAttributes | None = None,
     backoff_start_interval: timedelta | None = None,
 ) -> NoReturn:
     """Ends this run and starts the next one, with an empty history and `args` as its arguments.
 
+    Memo and search attributes that are not given are those of this run, with what its code has changed.
     A cron schedule ends with it: the next run is no run of the schedule.
 
     :param backoff_start_interval: how long the first workflow task of the next run waits. The service lets a chain begin at most one run
@@ -344,7 +408,8 @@ def continue_as_new(
     :raises ContinueAsNewError: always. It is no `Exception`: let it leave `run`.
     """
     current_runtime().check_continue_as_new(workflow, args)
-    options = ContinueAsNewOptions(workflow, args, task_queue, run_timeout, task_timeout, retry_policy, memo, backoff_start_interval)
+    timeouts = (run_timeout, task_timeout, retry_policy)
+    options = ContinueAsNewOptions(workflow, args, task_queue, *timeouts, memo, backoff_start_interval, search_attributes)
     raise ContinueAsNewError(options)
 
 

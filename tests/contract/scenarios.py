@@ -13,6 +13,7 @@ from . import relations as r
 from . import workflows as w
 from .activities import Colour, Order
 from .activity_scenarios import ACTIVITY_SCENARIOS
+from .attribute_scenarios import ATTRIBUTE_SCENARIOS
 from .chain_scenarios import CHAIN_SCENARIOS
 from .message_scenarios import MESSAGE_SCENARIOS
 from .reset_scenarios import RESET_SCENARIOS
@@ -75,6 +76,7 @@ SCENARIOS = [
     *CHAIN_SCENARIOS,
     *RESET_SCENARIOS,
     *ACTIVITY_SCENARIOS,
+    *ATTRIBUTE_SCENARIOS,
     Scenario("nothing", w.Nothing, (), gives(None)),
     Scenario("one activity", w.OneActivity, (21,), gives(42)),
     Scenario("an activity in a thread", w.ThreadActivity, (21,), gives(42)),

@@ -67,6 +67,10 @@ ASKED = {"meta": META, "input": INPUT}
 FIELDS: dict[str, dict[str, Any]] = {SIGNAL: {"signal_name": "s"}, QUERY_RPC: {"query": QUERY}, UPDATE: {"request": ASKED}}
 
 
+def attribute(name: str, value: bytes) -> dict[str, Any]:
+    return {"indexed_fields": {name: {"metadata": {"encoding": b"json/plain"}, "data": value}}}
+
+
 def multi(name: str, start: dict[str, Any], update: dict[str, Any], workflow_id: str = "multi") -> Case:
     """An update-with-start, its two operations changed by `start` and `update`."""
     first = {
@@ -162,6 +166,10 @@ CASES = [
     multi("other workflow", {}, {}, "another"),
     multi("other namespace", {"namespace": "elsewhere"}, {}),
     multi("both bad", {"workflow_type": {}}, {"request": {"meta": META, "input": {}}}),
+    Case("start unknown attribute", START, {"search_attributes": attribute("Nope", b"1")}, "missing"),
+    Case("start mistyped attribute", START, {"search_attributes": attribute("BuildIds", b'"x"')}, "missing"),
+    Case("start attribute of the service", START, {"search_attributes": attribute("WorkflowId", b'"x"')}, "missing"),
+    Case("start long attribute", START, {"search_attributes": attribute("BatcherUser", b'"%s"' % (b"x" * 3000))}, "missing"),
     Case("terminate huge", TERMINATE, {"details": HUGE}, "missing"),
     Case("query none", QUERY_RPC, {}, "open"),
     Case("query no type", QUERY_RPC, {"query": {}}, "missing"),
@@ -177,9 +185,15 @@ CASES = [
             Case(f"{rpc} bad namespace", rpc, {"namespace": "elsewhere"}),
             Case(f"{rpc} no namespace", rpc, {"namespace": ""}),
             Case(f"{rpc} bad query", rpc, {"query": "this is not sql"}, words=False),
-            Case(f"{rpc} unknown attribute", rpc, {"query": "Nope = 'x'"}, words=False),
-            Case(f"{rpc} bad status", rpc, {"query": "ExecutionStatus = 'Nope'"}, words=False),
-            Case(f"{rpc} bad time", rpc, {"query": "StartTime > 'yesterday'"}, words=False),
+            Case(f"{rpc} unknown attribute", rpc, {"query": "Nope = 'x'"}),
+            Case(f"{rpc} bad status", rpc, {"query": "ExecutionStatus = 'Nope'"}),
+            Case(f"{rpc} bad time", rpc, {"query": "StartTime > 'yesterday'"}),
+            Case(f"{rpc} ordered", rpc, {"query": "WorkflowId = 'x' ORDER BY StartTime"}),
+            Case(f"{rpc} half a comparison", rpc, {"query": "WorkflowId"}),
+            Case(f"{rpc} like", rpc, {"query": "WorkflowId LIKE 'x'"}),
+            Case(f"{rpc} list with a range", rpc, {"query": "TemporalChangeVersion BETWEEN 'a' AND 'b'"}),
+            Case(f"{rpc} greater list", rpc, {"query": "TemporalChangeVersion > 'a'"}),
+            Case(f"{rpc} number for a keyword", rpc, {"query": "WorkflowType = 5"}),
         )
     ),
     Case("list negative page", LIST, {"page_size": -1}),

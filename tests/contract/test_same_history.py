@@ -35,6 +35,7 @@ RACES = {
     "a cancelled workflow": without_tasks,
     "a workflow that survives its cancellation": without_tasks,
     "a terminated workflow": without_tasks,
+    "patches in handlers": without_tasks,
     "a parent cancelled with its child": without_tasks,
     "a start with a signal": without_tasks,
     "a stack for people": without_tasks,

@@ -22,6 +22,7 @@ from .activities import (
     heartbeat_until_cancelled,
 )
 from .activity_scenarios import CONTRACT_ACTIVITY_WORKFLOWS
+from .attribute_workflows import ATTRIBUTE_WORKFLOWS
 from .chain_workflows import CHAIN_WORKFLOWS
 from .message_workflows import MESSAGE_WORKFLOWS
 from .nexus_workflows import NEXUS_WORKFLOWS
@@ -411,7 +412,7 @@ class LongStep:
 
 
 WORKFLOWS = [
-    *MESSAGE_WORKFLOWS, *CHAIN_WORKFLOWS, *RESET_WORKFLOWS, *CONTRACT_ACTIVITY_WORKFLOWS,
+    *MESSAGE_WORKFLOWS, *CHAIN_WORKFLOWS, *RESET_WORKFLOWS, *CONTRACT_ACTIVITY_WORKFLOWS, *ATTRIBUTE_WORKFLOWS,
     Nothing, OneActivity, ThreadActivity, Sequence, FanOut, LimitedFanOut, Sleeper, TimeoutWins, TimeoutLoses, FailAfter,
     CancelActivityByScope, RetriedActivity, CaughtFailure, FailedGroup, PlainFailure, Approval, WaitsForCondition, CleansUp,
     SurvivesCancel, ContinuesAsNew, Streams, Locks, Deterministic, Typed, RaceOfScopes, *RELATED_WORKFLOWS, LocalActivities, LocalFanOut,

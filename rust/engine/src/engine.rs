@@ -13,13 +13,14 @@ use std::{
 };
 
 use crossbeam_channel::{Sender, TrySendError, bounded};
-use durable_client::{CallOptions, Code, Request, Service, ServiceFuture, Status};
+use durable_client::{CallOptions, Code, RawCall, RawFuture, Request, Service, ServiceFuture, Status};
 use tokio::sync::oneshot;
 
 use crate::{
     EngineOptions, Location, OpenError,
     host::{Caller, Host, Message, Shown},
     lock::FileLock,
+    state::{OPERATOR_SERVICE, Operation},
     store::{self, Store},
 };
 
@@ -169,6 +170,28 @@ impl Service for Engine {
             // A full queue or a stopped engine: then the attempt ends with the process, as all others.
             let _ = self.shared.sender.try_send(Message::Release(task_token));
         }
+    }
+
+    fn call_raw(&self, call: RawCall, options: CallOptions) -> RawFuture {
+        let _ = options;
+        let closed = self.closed.load(Ordering::Acquire);
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            if closed {
+                return Err(Status::new(Code::Unavailable, "the engine is closed"));
+            }
+            if call.service != OPERATOR_SERVICE {
+                let message = format!("{}/{} is not there on an embedded engine", call.service, call.method);
+                return Err(Status::new(Code::Unimplemented, message));
+            }
+            let operation = Operation::decode(&call.method, &call.request)?;
+            let (sender, receiver) = oneshot::channel();
+            match shared.sender.try_send(Message::Operate(operation, sender)) {
+                Ok(()) => receiver.await.unwrap_or_else(|_| Err(shared.gone())),
+                Err(TrySendError::Full(_)) => Err(Status::new(Code::ResourceExhausted, "too many requests are waiting for the engine")),
+                Err(TrySendError::Disconnected(_)) => Err(shared.gone()),
+            }
+        })
     }
 }
 

@@ -15,7 +15,7 @@ use temporalio_protos::temporal::api::workflowservice::v1 as api;
 use tokio::sync::oneshot;
 
 use crate::{
-    state::{CallId, Env, Limits, World, time::Nanos},
+    state::{CallId, Env, Limits, Operation, World, time::Nanos},
     store::Store,
 };
 
@@ -37,6 +37,7 @@ pub struct Caller {
 
 pub enum Message {
     Call(CallId, Request, Caller, Sender),
+    Operate(Operation, oneshot::Sender<Result<Vec<u8>, Status>>),
     Gone(CallId),
     /// The attempt of this token goes on outside of this process.
     Release(Vec<u8>),
@@ -89,6 +90,7 @@ impl Host {
     ) -> Result<Host, Status> {
         let (epoch, next_key) = store.boot().map_err(|error| Status::new(Code::Unavailable, error.to_string()))?;
         let mut world = World::new(namespace, epoch, next_key, limits);
+        world.attributes.set_custom(store.attribute_kinds()?);
         let now = wall();
         for run in store.open_runs()? {
             world.adopt(run, now, true);
@@ -147,6 +149,9 @@ impl Host {
                         }
                         calls.push((id, request));
                     }
+                    Message::Operate(operation, sender) => {
+                        let _ = sender.send(self.operate(operation));
+                    }
                     Message::Gone(id) => {
                         // A call and its end may have come in one batch.
                         calls.retain(|(call, _)| *call != id);
@@ -200,6 +205,17 @@ impl Host {
         }
     }
 
+    /// Changes what the namespace has; on disk before it holds.
+    fn operate(&mut self, operation: Operation) -> Result<Vec<u8>, Status> {
+        let (change, answer) = self.world.operate(operation)?;
+        if let Some(custom) = change {
+            let written = self.store.write_attribute_kinds(&custom);
+            written.map_err(|error| Status::new(Code::Unavailable, format!("the database cannot be written: {error}")))?;
+            self.world.attributes.set_custom(custom);
+        }
+        Ok(answer)
+    }
+
     fn commit(&mut self) -> Result<(), String> {
         let keys = self.world.take_dirty();
         let schedules = self.world.schedules.take_dirty();
@@ -208,7 +224,7 @@ impl Host {
         }
         let world = &self.world;
         let records = schedules.iter().map(|id| (id.as_str(), world.schedules.all.get(id).map(|schedule| &schedule.record)));
-        match self.store.commit(keys.iter().filter_map(|key| world.runs.get(key)), records) {
+        match self.store.commit(keys.iter().filter_map(|key| world.runs.get(key)), records, &world.attributes) {
             Ok(()) => {
                 for key in keys {
                     match self.world.runs.get_mut(&key) {

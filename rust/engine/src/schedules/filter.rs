@@ -79,7 +79,7 @@ impl Parser {
     }
 
     fn sign(&mut self, sign: &str) -> bool {
-        let found = matches!(self.tokens.get(self.at), Some(Token::Sign(own)) if own == sign);
+        let found = matches!(self.tokens.get(self.at), Some(Token::Sign(own)) if *own == sign);
         self.at += usize::from(found);
         found
     }
@@ -112,7 +112,7 @@ impl Parser {
             return if self.sign(")") { Ok(inner) } else { Err("invalid query: a parenthesis is not closed".into()) };
         }
         let name = match self.tokens.get(self.at) {
-            Some(Token::Word(name)) => name.clone(),
+            Some(Token::Word(name) | Token::Name(name)) => name.clone(),
             _ => return Err("invalid query: invalid expression: incomplete expression".into()),
         };
         self.at += 1;
@@ -157,7 +157,7 @@ impl Parser {
 
     fn value(&mut self) -> Result<String, String> {
         let text = match self.tokens.get(self.at) {
-            Some(Token::Text(text) | Token::Word(text)) => text.clone(),
+            Some(Token::Text(text) | Token::Word(text) | Token::Number(text)) => text.clone(),
             _ => return Err("invalid query: a value is expected".into()),
         };
         self.at += 1;

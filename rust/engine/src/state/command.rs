@@ -116,6 +116,7 @@ pub fn fit_timeouts(command: &mut ScheduleActivityTaskCommandAttributes, run_tim
 impl Run {
     /// Checks every command; nothing has changed when this refuses.
     pub fn check_commands(&self, namespace: &str, commands: &[Command]) -> Result<(), Refusal> {
+        let mut memo = None;
         let mut children = self.record.children.len();
         let mut activity_ids: BTreeSet<&str> =
             self.activities.values().filter_map(|activity| activity.command.as_ref()).map(|command| command.activity_id.as_str()).collect();
@@ -196,6 +197,8 @@ impl Run {
                         ),
                     ));
                 }
+                C::UpsertWorkflowSearchAttributesCommandAttributes(_) => {}
+                C::ModifyWorkflowPropertiesCommandAttributes(modify) => self.check_memo(modify, &mut memo)?,
                 other => check_closing(other)?,
             }
         }
@@ -279,6 +282,8 @@ impl Run {
                         self.apply_message(now, id, said);
                     }
                 }
+                C::UpsertWorkflowSearchAttributesCommandAttributes(upsert) => self.upsert_attributes(now, upsert, completed),
+                C::ModifyWorkflowPropertiesCommandAttributes(modify) => self.modify_properties(now, modify, completed),
                 C::CompleteWorkflowExecutionCommandAttributes(end) => {
                     let again = self.following_completion(now, &end.result, new_run_id);
                     let new_execution_run_id = again.as_ref().map(|again| again.run_id.clone()).unwrap_or_default();
@@ -449,8 +454,8 @@ impl Run {
             failure: command.failure,
             last_completion_result: command.last_completion_result,
             header: command.header,
-            memo: command.memo.or(started.memo),
-            search_attributes: command.search_attributes.or(started.search_attributes),
+            memo: command.memo,
+            search_attributes: command.search_attributes,
             ..Default::default()
         };
         self.add(now, Attributes::WorkflowExecutionContinuedAsNewEventAttributes(attributes.clone()));

@@ -1,4 +1,15 @@
 //! List filters: the part of the service's query language that lists here understand.
+//!
+//! A filter becomes an SQL condition on the rows of runs. What a column says is compared in place; a search attribute that only some runs
+//! have lies in a table of its own, one row a value. A missing value is neither equal nor unequal to anything, as in SQL, but a list and a
+//! text that are missing do not contain what is asked for.
+
+use temporalio_protos::temporal::api::enums::v1::IndexedValueType as Kind;
+
+use super::{
+    attributes::{Registry, datetime, kind_name, words},
+    filter_token::{Token, tokens},
+};
 
 /// A condition on the columns of runs, with its values apart.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -12,79 +23,79 @@ pub struct Filter {
 pub enum Value {
     Text(String),
     Number(i64),
+    Real(f64),
 }
 
 /// Nested parentheses.
 const MAX_DEPTH: usize = 50;
 const STATUSES: [&str; 7] = ["Running", "Completed", "Failed", "Canceled", "Terminated", "ContinuedAsNew", "TimedOut"];
 
-#[derive(Clone, Debug, PartialEq)]
-pub enum Token {
-    Word(String),
-    Text(String),
-    Sign(String),
+/// What the rows of runs say themselves. Some of it the service tells of ended runs only.
+const COLUMNS: [(&str, &str); 9] = [
+    ("WorkflowId", "workflow_id"),
+    ("RunId", "run_id"),
+    ("WorkflowType", "type"),
+    ("TaskQueue", "task_queue"),
+    ("ExecutionStatus", "status"),
+    ("StartTime", "start_time"),
+    ("CloseTime", "nullif(close_time, 0)"),
+    ("HistoryLength", "iif(close_time > 0, history_length, NULL)"),
+    ("ExecutionDuration", "iif(close_time > 0, close_time - start_time, NULL)"),
+];
+/// What no row says.
+const ELSEWHERE: [&str; 7] = [
+    "BuildIds",
+    "ExecutionTime",
+    "HistorySizeBytes",
+    "RootRunId",
+    "RootWorkflowId",
+    "StateTransitionCount",
+    "TemporalExternalPayloadCount",
+];
+
+/// What a comparison is about.
+struct Subject {
+    name: String,
+    kind: Kind,
+    /// Of the row; none: in the table of attributes.
+    column: Option<&'static str>,
 }
 
-struct Parser {
+struct Parser<'a> {
     tokens: Vec<Token>,
     at: usize,
     filter: Filter,
+    registry: &'a Registry,
+    /// Inside of NOT a missing value must stay missing.
+    negated: usize,
 }
 
 impl Filter {
     /// Reads a query, or says what is not understood.
-    pub fn parse(query: &str) -> Result<Filter, String> {
+    pub fn parse(query: &str, registry: &Registry) -> Result<Filter, String> {
         let tokens = tokens(query)?;
         if tokens.is_empty() {
             return Ok(Filter::default());
         }
-        let mut parser = Parser { tokens, at: 0, filter: Filter::default() };
+        let mut parser = Parser { tokens, at: 0, filter: Filter::default(), registry, negated: 0 };
         parser.any(0)?;
+        for clause in ["ORDER", "GROUP", "LIMIT"] {
+            if parser.word(clause) {
+                let by = if clause == "LIMIT" { "" } else { " BY" };
+                return Err(format!("invalid query: operation is not supported: '{clause}{by}' clause"));
+            }
+        }
         match parser.peek() {
             None => Ok(parser.filter),
             Some(token) => Err(format!(
-                "invalid query: unexpected {token:?}; here are: \
-                 WorkflowId, WorkflowType, ExecutionStatus, TaskQueue, RunId with =, !=, IN, STARTS_WITH, AND, OR, ( )"
+                "invalid query: unexpected {token:?}; here are: names of search attributes with =, !=, <, >, <=, >=, BETWEEN, IN, \
+                 STARTS_WITH, IS NULL, AND, OR, NOT, ( )"
             )),
         }
     }
 }
 
-/// The words, texts and signs of a query.
-pub fn tokens(query: &str) -> Result<Vec<Token>, String> {
-    let mut tokens = Vec::new();
-    let mut letters = query.chars().peekable();
-    while let Some(letter) = letters.next() {
-        match letter {
-            letter if letter.is_whitespace() => {}
-            quote @ ('\'' | '"') => {
-                let mut text = String::new();
-                loop {
-                    match letters.next() {
-                        None => return Err("invalid query: a quote is not closed".into()),
-                        Some(letter) if letter == quote => break,
-                        Some('\\') => text.extend(letters.next()),
-                        Some(letter) => text.push(letter),
-                    }
-                }
-                tokens.push(Token::Text(text));
-            }
-            '(' | ')' | ',' | '=' => tokens.push(Token::Sign(letter.into())),
-            '!' if letters.next_if_eq(&'=').is_some() => tokens.push(Token::Sign("!=".into())),
-            letter if letter.is_alphanumeric() || letter == '_' || letter == '`' => {
-                let mut word = String::from(letter);
-                while let Some(letter) = letters.next_if(|letter| letter.is_alphanumeric() || "_`-.".contains(*letter)) {
-                    word.push(letter);
-                }
-                tokens.push(Token::Word(word.trim_matches('`').into()));
-            }
-            letter => return Err(format!("invalid query: {letter:?} is not supported here")),
-        }
-    }
-    Ok(tokens)
-}
-
-impl Parser {
+impl Parser<'_> {
     fn peek(&self) -> Option<&Token> {
         self.tokens.get(self.at)
     }
@@ -96,15 +107,19 @@ impl Parser {
     }
 
     fn sign(&mut self, sign: &str) -> bool {
-        let found = matches!(self.peek(), Some(Token::Sign(own)) if own == sign);
+        let found = matches!(self.peek(), Some(Token::Sign(own)) if *own == sign);
         self.at += usize::from(found);
         found
+    }
+
+    fn push(&mut self, sql: &str) {
+        self.filter.sql.push_str(sql);
     }
 
     fn any(&mut self, depth: usize) -> Result<(), String> {
         self.all(depth)?;
         while self.word("OR") {
-            self.filter.sql.push_str(" OR ");
+            self.push(" OR ");
             self.all(depth)?;
         }
         Ok(())
@@ -113,7 +128,7 @@ impl Parser {
     fn all(&mut self, depth: usize) -> Result<(), String> {
         self.one(depth)?;
         while self.word("AND") {
-            self.filter.sql.push_str(" AND ");
+            self.push(" AND ");
             self.one(depth)?;
         }
         Ok(())
@@ -123,74 +138,246 @@ impl Parser {
         if depth > MAX_DEPTH {
             return Err("invalid query: too many parentheses".into());
         }
+        if self.word("NOT") {
+            self.push("NOT (");
+            self.negated += 1;
+            self.one(depth + 1)?;
+            self.negated -= 1;
+            self.push(")");
+            return Ok(());
+        }
         if self.sign("(") {
-            self.filter.sql.push('(');
+            self.push("(");
             self.any(depth + 1)?;
-            self.filter.sql.push(')');
+            self.push(")");
             return if self.sign(")") { Ok(()) } else { Err("invalid query: a parenthesis is not closed".into()) };
         }
         let name = match self.peek() {
-            Some(Token::Word(name)) => name.clone(),
-            _ => return Err("invalid query: the name of an attribute is expected".into()),
+            Some(Token::Word(name) | Token::Name(name)) => name.clone(),
+            _ => return Err("invalid query: invalid expression: the name of a search attribute is expected".into()),
         };
         self.at += 1;
-        let column = match name.as_str() {
-            "WorkflowId" => "workflow_id",
-            "WorkflowType" => "type",
-            "ExecutionStatus" => "status",
-            "TaskQueue" => "task_queue",
-            "RunId" => "run_id",
-            _ => {
-                return Err(format!(
-                    "invalid query: {name} is not supported here; use WorkflowId, WorkflowType, ExecutionStatus, TaskQueue or RunId"
-                ));
-            }
-        };
-        self.comparison(&name, column)
+        let subject = self.subject(name)?;
+        self.comparison(&subject)
     }
 
-    fn comparison(&mut self, name: &str, column: &str) -> Result<(), String> {
-        if self.sign("=") || self.sign("!=") {
-            let sign = if self.tokens[self.at - 1] == Token::Sign("=".into()) { "=" } else { "<>" };
-            self.filter.sql.push_str(&format!("{column} {sign} ?"));
-            return self.value(column);
+    fn subject(&self, name: String) -> Result<Subject, String> {
+        if ELSEWHERE.contains(&name.as_str()) {
+            return Err(format!("invalid query: {name} is not supported here"));
         }
-        if self.word("STARTS_WITH") {
-            if column == "status" {
-                return Err("invalid query: STARTS_WITH does not apply to ExecutionStatus".into());
+        let Some(kind) = self.registry.kind(&name) else { return Err(format!("invalid query: invalid search attribute: {name}")) };
+        let column = COLUMNS.iter().find(|(own, _)| *own == name).map(|(_, column)| *column);
+        Ok(Subject { name, kind, column })
+    }
+
+    fn comparison(&mut self, subject: &Subject) -> Result<(), String> {
+        for sign in ["=", "!=", "<>", "<=", ">=", "<", ">"] {
+            if !self.sign(sign) {
+                continue;
             }
-            self.filter.sql.push_str(&format!("instr({column}, ?) = 1"));
-            return self.value(column);
+            let unequal = matches!(sign, "!=" | "<>");
+            if !unequal && sign != "=" {
+                self.allow(subject, sign)?;
+            }
+            if subject.kind == Kind::Text {
+                let Value::Text(text) = self.value(subject)? else { return Err(incomplete()) };
+                return self.contains(subject, words(&text).map(Value::Text).collect(), unequal);
+            }
+            let value = self.value(subject)?;
+            if subject.kind == Kind::KeywordList {
+                return self.contains(subject, vec![value], unequal);
+            }
+            let sign = if unequal { "<>" } else { sign };
+            return self.compare(subject, &format!("{sign} ?"), vec![value]);
+        }
+        if self.word("IS") {
+            let not = self.word("NOT");
+            if !self.word("NULL") {
+                return Err("invalid query: invalid expression: 'IS' operator can only be used as 'IS NULL' or 'IS NOT NULL'".into());
+            }
+            return self.presence(subject, not);
         }
         let not = self.word("NOT");
-        if !self.word("IN") || !self.sign("(") {
-            return Err(format!("invalid query: after {name} one of =, !=, IN (…), STARTS_WITH is expected"));
+        let word = if not { "NOT " } else { "" };
+        if self.word("STARTS_WITH") {
+            self.allow(subject, &format!("{word}STARTS_WITH"))?;
+            let value = self.value(subject)?;
+            return self.prefix(subject, value, not);
         }
-        self.filter.sql.push_str(&format!("{column} {}IN (?", if not { "NOT " } else { "" }));
-        self.value(column)?;
-        while self.sign(",") {
-            self.filter.sql.push_str(", ?");
-            self.value(column)?;
+        if self.word("BETWEEN") {
+            if matches!(subject.kind, Kind::Text | Kind::KeywordList | Kind::Bool) {
+                return Err(format!(
+                    "invalid query: invalid expression: cannot do range condition on search attribute '{}' of type {}",
+                    subject.name,
+                    kind_name(subject.kind)
+                ));
+            }
+            let first = self.value(subject)?;
+            if !self.word("AND") {
+                return Err(incomplete());
+            }
+            let last = self.value(subject)?;
+            return self.compare(subject, &format!("{word}BETWEEN ? AND ?"), vec![first, last]);
         }
-        self.filter.sql.push(')');
-        if self.sign(")") { Ok(()) } else { Err("invalid query: a parenthesis is not closed".into()) }
+        if self.word("IN") {
+            self.allow(subject, &format!("{word}IN"))?;
+            let values = self.list(subject)?;
+            if subject.kind == Kind::KeywordList {
+                return self.contains(subject, values, not);
+            }
+            let marks = vec!["?"; values.len()].join(", ");
+            return self.compare(subject, &format!("{word}IN ({marks})"), values);
+        }
+        if self.word("LIKE") {
+            self.allow(subject, "LIKE")?;
+        }
+        Err(incomplete())
     }
 
-    fn value(&mut self, column: &str) -> Result<(), String> {
-        let text = match self.peek() {
-            Some(Token::Text(text) | Token::Word(text)) => text.clone(),
-            _ => return Err("invalid query: a value is expected".into()),
+    fn allow(&self, subject: &Subject, operator: &str) -> Result<(), String> {
+        let allowed = match operator {
+            "IN" | "NOT IN" => subject.kind != Kind::Text,
+            // The text of a status is not in its row.
+            "STARTS_WITH" | "NOT STARTS_WITH" => subject.kind == Kind::Keyword && subject.name != "ExecutionStatus",
+            "LIKE" => false,
+            _ => !matches!(subject.kind, Kind::Text | Kind::KeywordList | Kind::Bool),
         };
-        self.at += 1;
-        let value = if column == "status" {
-            match STATUSES.iter().position(|status| *status == text) {
-                Some(index) => Value::Number(index as i64 + 1),
-                None => return Err(format!("invalid query: {text:?} is no ExecutionStatus")),
-            }
+        if allowed {
+            return Ok(());
+        }
+        Err(format!(
+            "invalid query: operation is not supported: operator '{operator}' not supported for {} type search attribute '{}'",
+            kind_name(subject.kind),
+            subject.name
+        ))
+    }
+
+    fn list(&mut self, subject: &Subject) -> Result<Vec<Value>, String> {
+        if !self.sign("(") {
+            return Err(incomplete());
+        }
+        let mut values = vec![self.value(subject)?];
+        while self.sign(",") {
+            values.push(self.value(subject)?);
+        }
+        if self.sign(")") { Ok(values) } else { Err("invalid query: a parenthesis is not closed".into()) }
+    }
+
+    /// A comparison of the attribute's one value.
+    fn compare(&mut self, subject: &Subject, condition: &str, values: Vec<Value>) -> Result<(), String> {
+        if let Some(column) = subject.column {
+            self.push(&format!("{column} {condition}"));
+            self.filter.values.extend(values);
+        } else if self.negated > 0 {
+            self.push(&format!("(SELECT value {condition} FROM attributes WHERE run_key = runs.run_key AND name = ?)"));
+            self.filter.values.extend(values);
+            self.filter.values.push(Value::Text(subject.name.clone()));
         } else {
-            Value::Text(text)
-        };
-        self.filter.values.push(value);
+            self.push(&format!("run_key IN (SELECT run_key FROM attributes WHERE name = ? AND value {condition})"));
+            self.filter.values.push(Value::Text(subject.name.clone()));
+            self.filter.values.extend(values);
+        }
         Ok(())
     }
+
+    /// Whether one of several values is one of these.
+    fn contains(&mut self, subject: &Subject, values: Vec<Value>, not: bool) -> Result<(), String> {
+        let not = if not { "NOT " } else { "" };
+        let marks = vec!["?"; values.len()].join(", ");
+        self.push(&format!("run_key {not}IN (SELECT run_key FROM attributes WHERE name = ? AND value IN ({marks}))"));
+        self.filter.values.push(Value::Text(subject.name.clone()));
+        self.filter.values.extend(values);
+        Ok(())
+    }
+
+    fn presence(&mut self, subject: &Subject, is_there: bool) -> Result<(), String> {
+        match subject.column {
+            Some(column) => self.push(&format!("{column} IS {}NULL", if is_there { "NOT " } else { "" })),
+            None => {
+                let not = if is_there { "" } else { "NOT " };
+                self.push(&format!("run_key {not}IN (SELECT run_key FROM attributes WHERE name = ?)"));
+                self.filter.values.push(Value::Text(subject.name.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    fn prefix(&mut self, subject: &Subject, value: Value, not: bool) -> Result<(), String> {
+        let sign = if not { "<>" } else { "=" };
+        match subject.column {
+            Some(column) => {
+                self.push(&format!("instr({column}, ?) {sign} 1"));
+                self.filter.values.push(value);
+            }
+            None if self.negated > 0 => {
+                self.push(&format!("(SELECT instr(value, ?) {sign} 1 FROM attributes WHERE run_key = runs.run_key AND name = ?)"));
+                self.filter.values.extend([value, Value::Text(subject.name.clone())]);
+            }
+            None => {
+                self.push(&format!("run_key IN (SELECT run_key FROM attributes WHERE name = ? AND instr(value, ?) {sign} 1)"));
+                self.filter.values.extend([Value::Text(subject.name.clone()), value]);
+            }
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, subject: &Subject) -> Result<Value, String> {
+        let Some(token) = self.peek().cloned() else { return Err(incomplete()) };
+        self.at += 1;
+        let wrong = |shown: String, kind: &str| {
+            Err(format!(
+                "invalid query: invalid expression: invalid value type for search attribute {} of type {}: {shown} (type: {kind})",
+                subject.name,
+                kind_name(subject.kind)
+            ))
+        };
+        let text = match token {
+            Token::Text(text) => text,
+            Token::Number(number) => {
+                let (whole, real) = (number.parse::<i64>(), number.parse::<f64>());
+                let is_time = subject.kind == Kind::Datetime || subject.name == "ExecutionStatus";
+                return match (subject.kind, whole, real) {
+                    (Kind::Double, _, Ok(real)) => Ok(Value::Real(real)),
+                    (Kind::Int, Ok(whole), _) => Ok(Value::Number(whole)),
+                    (_, Ok(whole), _) if is_time => Ok(Value::Number(whole)),
+                    (_, Ok(whole), _) => wrong(whole.to_string(), "int64"),
+                    (_, _, Ok(real)) => wrong(real.to_string(), "float64"),
+                    _ => Err(format!("invalid query: {number} is no number")),
+                };
+            }
+            Token::Word(word) => {
+                let is_true = word.eq_ignore_ascii_case("true");
+                return match subject.kind {
+                    Kind::Bool if is_true || word.eq_ignore_ascii_case("false") => Ok(Value::Number(i64::from(is_true))),
+                    _ if is_true || word.eq_ignore_ascii_case("false") => wrong(word.to_lowercase(), "bool"),
+                    _ if word.eq_ignore_ascii_case("null") => Err("invalid query: invalid expression: unexpected value NULL".into()),
+                    _ => Err(format!(
+                        "invalid query: operation is not supported: column name on the right side of comparison expression (did you \
+                         forget to quote \"{word}\"?)"
+                    )),
+                };
+            }
+            Token::Name(_) | Token::Sign(_) => return Err(incomplete()),
+        };
+        match subject.kind {
+            _ if subject.name == "ExecutionStatus" => match STATUSES.iter().position(|status| *status == text) {
+                Some(index) => Ok(Value::Number(index as i64 + 1)),
+                None => Err(format!("invalid query: invalid expression: invalid ExecutionStatus value '{text}'")),
+            },
+            _ if subject.name == "ExecutionDuration" => match text.parse::<jiff::SignedDuration>().map(|length| length.as_nanos()) {
+                Ok(nanos) => Ok(Value::Number(i64::try_from(nanos).unwrap_or(i64::MAX))),
+                Err(_) => Err(format!("invalid query: invalid expression: invalid duration '{text}'")),
+            },
+            Kind::Datetime => {
+                let time = datetime(&text).map(Value::Number);
+                time.ok_or_else(|| format!("invalid query: invalid expression: unable to parse datetime '{text}'"))
+            }
+            Kind::Keyword | Kind::KeywordList | Kind::Text => Ok(Value::Text(text)),
+            _ => wrong(format!("{text:?}"), "string"),
+        }
+    }
+}
+
+fn incomplete() -> String {
+    "invalid query: invalid expression: incomplete expression".into()
 }

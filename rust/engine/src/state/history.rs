@@ -29,6 +29,8 @@ pub fn event_type(attributes: &Attributes) -> EventType {
         TimerFiredEventAttributes(_) => EventType::TimerFired,
         TimerCanceledEventAttributes(_) => EventType::TimerCanceled,
         MarkerRecordedEventAttributes(_) => EventType::MarkerRecorded,
+        UpsertWorkflowSearchAttributesEventAttributes(_) => EventType::UpsertWorkflowSearchAttributes,
+        WorkflowPropertiesModifiedEventAttributes(_) => EventType::WorkflowPropertiesModified,
         WorkflowExecutionCancelRequestedEventAttributes(_) => EventType::WorkflowExecutionCancelRequested,
         WorkflowExecutionCanceledEventAttributes(_) => EventType::WorkflowExecutionCanceled,
         WorkflowExecutionSignaledEventAttributes(_) => EventType::WorkflowExecutionSignaled,

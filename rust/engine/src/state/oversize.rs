@@ -47,6 +47,10 @@ pub fn oversized(commands: &[Command]) -> Option<Refusal> {
                 (Cause::BadStartChildExecutionAttributes, size(&child.input), "StartChildWorkflowExecutionCommandAttributes. Input"),
                 (Cause::BadStartChildExecutionAttributes, size(&child.memo), "StartChildWorkflowExecutionCommandAttributes.Memo"),
             ],
+            C::ModifyWorkflowPropertiesCommandAttributes(modify) => {
+                let what = "ModifyWorkflowPropertiesCommandAttributes";
+                vec![(Cause::BadModifyWorkflowPropertiesAttributes, size(&modify.upserted_memo), what)]
+            }
             C::SignalExternalWorkflowExecutionCommandAttributes(signal) => {
                 let what = "SignalExternalWorkflowExecutionCommandAttributes.Input";
                 vec![(Cause::BadSignalWorkflowExecutionAttributes, size(&signal.input), what)]

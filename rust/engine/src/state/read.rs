@@ -49,7 +49,7 @@ pub fn info(record: &RunRecord) -> WorkflowExecutionInfo {
     let empty = Default::default();
     let started = record.started.as_ref().unwrap_or(&empty);
     let closed = record.close_time > 0;
-    let mut search_attributes = started.search_attributes.clone();
+    let mut search_attributes = record.search_attributes.clone().or_else(|| started.search_attributes.clone());
     if !record.task_problem_cause.is_empty() {
         let category = if record.task_problem_cause.starts_with("WorkflowTaskTimedOut") {
             "category=WorkflowTaskTimedOut"
@@ -64,6 +64,12 @@ pub fn info(record: &RunRecord) -> WorkflowExecutionInfo {
             Payload { metadata, data: format!("[{}]", quoted.join(",")).into_bytes(), ..Default::default() },
         );
     }
+    if record.previous_started_event_id > 0 {
+        // What the service says of runs whose workers have no versions.
+        let metadata = [("encoding".to_owned(), b"json/plain".to_vec()), ("type".to_owned(), b"KeywordList".to_vec())].into();
+        let value = Payload { metadata, data: b"[\"unversioned\"]".to_vec(), ..Default::default() };
+        search_attributes.get_or_insert_with(SearchAttributes::default).indexed_fields.entry("BuildIds".into()).or_insert(value);
+    }
     WorkflowExecutionInfo {
         execution: Some(WorkflowExecution { workflow_id: record.workflow_id.clone(), run_id: record.run_id.clone() }),
         r#type: started.workflow_type.clone(),
@@ -72,7 +78,7 @@ pub fn info(record: &RunRecord) -> WorkflowExecutionInfo {
         status: record.status,
         history_length: record.next_event_id - 1,
         execution_time: Some(timestamp(record.start_time + length(&started.first_workflow_task_backoff))),
-        memo: started.memo.clone(),
+        memo: record.memo.clone().or_else(|| started.memo.clone()),
         search_attributes,
         task_queue: started.task_queue.as_ref().map_or(String::new(), |queue| queue.name.clone()),
         state_transition_count: record.transitions,
@@ -326,7 +332,7 @@ impl World {
 
     pub fn list(&mut self, call: CallId, request: api::ListWorkflowExecutionsRequest) -> Answer {
         self.check_namespace(&request.namespace)?;
-        let filter = Filter::parse(&request.query).map_err(invalid)?;
+        let filter = Filter::parse(&request.query, &self.attributes).map_err(invalid)?;
         let before = match request.next_page_token.as_slice() {
             [] => None,
             token => match <[u8; 16]>::try_from(token) {
@@ -344,7 +350,7 @@ impl World {
 
     pub fn count(&mut self, call: CallId, request: api::CountWorkflowExecutionsRequest) -> Answer {
         self.check_namespace(&request.namespace)?;
-        let filter = Filter::parse(&request.query).map_err(invalid)?;
+        let filter = Filter::parse(&request.query, &self.attributes).map_err(invalid)?;
         self.read_later(call, Read::Count(filter));
         Ok(None)
     }

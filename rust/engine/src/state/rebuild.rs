@@ -28,12 +28,15 @@ impl Run {
         match attributes {
             Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) => {
                 self.record.user_metadata = metadata;
+                self.attributes_changed = true;
                 self.record.started =
                     Some(WorkflowExecutionStartedEventAttributes { input: None, header: None, continued_failure: None, ..started });
             }
             Some(Attributes::WorkflowExecutionSignaledEventAttributes(signal)) if !signal.request_id.is_empty() => {
                 self.record.signal_requests.push(signal.request_id);
             }
+            Some(Attributes::UpsertWorkflowSearchAttributesEventAttributes(upsert)) => self.take_attributes(&upsert.search_attributes),
+            Some(Attributes::WorkflowPropertiesModifiedEventAttributes(modified)) => self.take_memo(&modified.upserted_memo),
             Some(Attributes::WorkflowExecutionCancelRequestedEventAttributes(_)) => self.record.cancel_requested = true,
             Some(attributes) => {
                 self.apply_task_event(id, at, &attributes);

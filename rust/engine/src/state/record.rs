@@ -2,7 +2,7 @@
 
 use temporalio_protos::temporal::api::{
     command::v1::ScheduleActivityTaskCommandAttributes,
-    common::v1::Payloads,
+    common::v1::{Memo, Payloads, SearchAttributes},
     failure::v1::Failure,
     history::v1::{HistoryEvent, WorkflowExecutionStartedEventAttributes},
 };
@@ -73,6 +73,11 @@ pub struct RunRecord {
     /// Accepted updates and those that are completed.
     #[prost(btree_map = "string, message", tag = "29")]
     pub updates: std::collections::BTreeMap<String, UpdateRecord>,
+    /// What the code made of the search attributes and the memo that the run began with; none: nothing.
+    #[prost(message, optional, tag = "50")]
+    pub search_attributes: Option<SearchAttributes>,
+    #[prost(message, optional, tag = "51")]
+    pub memo: Option<Memo>,
     /// Children that were started and have not ended, by the event that initiated each.
     #[prost(btree_map = "int64, message", tag = "40")]
     pub children: std::collections::BTreeMap<i64, ChildRecord>,

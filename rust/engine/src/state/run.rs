@@ -39,6 +39,8 @@ pub struct Run {
     pub tail_first: i64,
     /// Events below are in the file.
     pub stored_next_event_id: i64,
+    /// What lists find it by changed since the last commit.
+    pub attributes_changed: bool,
     /// Needs a transaction.
     pub dirty: bool,
     /// Its row is not in the file yet.
@@ -199,6 +201,7 @@ impl Run {
     pub fn mark_stored(&mut self) {
         self.stored_next_event_id = self.record.next_event_id;
         self.dirty = false;
+        self.attributes_changed = false;
         self.is_new = false;
         self.dirty_activities.clear();
         if self.tail.len() > 2 * MAX_TAIL_EVENTS {

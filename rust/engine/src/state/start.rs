@@ -18,6 +18,7 @@ use temporalio_protos::temporal::api::{
 };
 
 use super::{
+    attributes::drop_removed,
     command::{check_retry_policy, with_defaults},
     cron::{self, Cron},
     limit::{
@@ -157,7 +158,7 @@ pub fn check_start(request: &api::StartWorkflowExecutionRequest) -> Result<(), S
     check_blob("StartWorkflowExecutionRequest.Input", &request.input)?;
     match request.memo.as_ref().map_or(0, Message::encoded_len) {
         size if size > MAX_BLOB_BYTES => {
-            Err(invalid(format!("Memo size exceeds limit: it has {size} bytes, the limit is {MAX_BLOB_BYTES}.")))
+            Err(invalid(format!("Memo size exceeds limit. It has {size} bytes, the limit is {MAX_BLOB_BYTES}.")))
         }
         _ => Ok(()),
     }
@@ -330,11 +331,13 @@ impl World {
     fn start_with(
         &mut self,
         env: &Env,
-        request: api::StartWorkflowExecutionRequest,
+        mut request: api::StartWorkflowExecutionRequest,
         parent: Option<Parent>,
         prepare: impl FnOnce(&mut Run),
     ) -> Result<(RunKey, bool), Status> {
         let run_id = (env.new_id)();
+        self.attributes.complete(&mut request.search_attributes).map_err(|refused| invalid(refused.text(|text| text)))?;
+        drop_removed(&mut request.search_attributes, &mut request.memo);
         match self.conflict(env, &request)? {
             Conflict::Existing(key, started) => return Ok((key, started)),
             Conflict::Terminate(key) => {
@@ -424,6 +427,7 @@ impl World {
         run.record.request_id = request_id;
         let kept = WorkflowExecutionStartedEventAttributes { input: None, header: None, continued_failure: None, ..attributes.clone() };
         run.add(env.now, Attributes::WorkflowExecutionStartedEventAttributes(attributes));
+        run.attributes_changed = kept.search_attributes.is_some() || kept.parent_workflow_execution.is_some();
         run.record.started = Some(kept);
         if delay > 0 {
             run.record.first_task_time = env.now.saturating_add(delay);

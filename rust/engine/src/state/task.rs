@@ -317,6 +317,7 @@ impl World {
         let identity = request.identity.clone();
         let messages = std::mem::take(&mut request.messages);
         let namespace = self.namespace.clone();
+        let completed = self.attributes.complete_commands(&mut request.commands).map_err(named);
         let Some(run) = self.run_mut(key) else { return Err(task_gone()) };
         if let Some((cause, message)) = oversized(&request.commands) {
             let message = refusal(cause, &message);
@@ -324,7 +325,7 @@ impl World {
             run.end_by_refusal(env.now, cause, message.clone(), &identity);
             return Err(invalid(message));
         }
-        let messages = match run.check_completion(&namespace, &request.commands, messages) {
+        let messages = match completed.and_then(|()| run.check_completion(&namespace, &request.commands, messages)) {
             Ok(messages) => messages,
             Err((cause, message)) => {
                 run.abort_sent_updates();
@@ -353,6 +354,7 @@ impl World {
         run.record.previous_started_event_id = token.started_event_id;
         run.record.task = None;
         run.record.task_failures = 0;
+        run.attributes_changed |= !run.record.task_problem_cause.is_empty();
         run.record.task_problem.clear();
         run.record.task_problem_cause.clear();
         run.set_sticky(request.sticky_attributes);
@@ -496,6 +498,11 @@ fn refusal(cause: Cause, message: &str) -> String {
     format!("{}: {message}", pascal(cause.as_str_name(), "WORKFLOW_TASK_FAILED_CAUSE_"))
 }
 
+/// A refusal as the service words it.
+fn named((cause, message): (Cause, String)) -> (Cause, String) {
+    (cause, refusal(cause, &message))
+}
+
 impl Run {
     /// Ends the run whose task was completed with something that no later attempt would do better.
     fn end_by_refusal(&mut self, now: Nanos, cause: Cause, message: String, identity: &str) {
@@ -510,7 +517,7 @@ impl Run {
             self.check_commands(namespace, commands)?;
             Ok(messages)
         });
-        let messages = checked.map_err(|(cause, message)| (cause, refusal(cause, &message)))?;
+        let messages = checked.map_err(named)?;
         if self.ends_unseen(commands) {
             return Err((Cause::UnhandledCommand, "UnhandledCommand".into()));
         }

@@ -203,6 +203,7 @@ impl Run {
         }
         self.record.task_problem_cause = format!("WorkflowTaskFailedCause{}", pascal(cause.as_str_name(), "WORKFLOW_TASK_FAILED_CAUSE_"));
         self.record.task_problem = message;
+        self.attributes_changed = true;
         Some(task)
     }
 
@@ -226,6 +227,7 @@ impl Run {
         } else {
             self.record.task_problem_cause = "WorkflowTaskTimedOutCauseStartToClose".into();
             self.record.task_problem = "the worker did not answer within the workflow task timeout".into();
+            self.attributes_changed = true;
             self.after_failure(now, &task, true);
         }
     }

@@ -7,6 +7,7 @@ use durable_client::{Code, Request, Response, Status};
 use temporalio_protos::temporal::api::{errordetails::v1::NamespaceNotFoundFailure, history::v1::HistoryEvent, workflowservice::v1 as api};
 
 use super::{
+    attributes::Registry,
     chain::Following,
     filter::Filter,
     limit::{Limits, MAX_CLOSED_RUNS, invalid, not_found},
@@ -55,6 +56,7 @@ pub enum Waiting {
 pub struct World {
     pub schedules: Schedules,
     pub namespace: String,
+    pub attributes: Registry,
     pub epoch: i64,
     pub next_key: RunKey,
     pub limits: Limits,
@@ -94,7 +96,8 @@ pub type Answer = Result<Option<Response>, Status>;
 
 impl World {
     pub fn new(namespace: String, epoch: i64, next_key: RunKey, limits: Limits) -> World {
-        World { namespace, epoch, next_key, limits, next_query: 1, ..Default::default() }
+        let attributes = Registry::new(namespace.clone());
+        World { namespace, attributes, epoch, next_key, limits, next_query: 1, ..Default::default() }
     }
 
     /// Takes a stored run into memory; `recover` after a start of the engine.

@@ -33,8 +33,13 @@ CREATE TABLE events(run_key INTEGER, first_event_id INTEGER, blob BLOB NOT NULL,
 INSERT INTO meta VALUES('epoch', 0);
 ";
 
-/// Tables that came later; a program that does not know them leaves them alone.
-const LATER: &str = "CREATE TABLE IF NOT EXISTS schedules(schedule_id TEXT PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;";
+/// Tables that came later; a program that does not know them leaves them alone. A text is in `attributes` word by word.
+const LATER: &str = "
+CREATE TABLE IF NOT EXISTS schedules(schedule_id TEXT PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS attribute_kinds(name TEXT PRIMARY KEY, kind INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS attributes(name TEXT, value, run_key INTEGER, PRIMARY KEY(name, value, run_key)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS attributes_by_run ON attributes(run_key, name);
+";
 
 pub struct Store {
     connection: Connection,
@@ -65,7 +70,7 @@ impl Store {
                  PRAGMA fullfsync=ON; PRAGMA temp_store=MEMORY; PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES};"
             ))
             .map_err(fail)?;
-        connection.execute_batch(LATER).map_err(fail)?;
+        connection.execute_batch(&format!("BEGIN IMMEDIATE; {LATER} COMMIT;")).map_err(fail)?;
         if path.is_some_and(|path| path.metadata().is_ok_and(|data| data.len() < check::QUICK_CHECK_BYTES)) {
             let answer: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(fail)?;
             if answer != "ok" {

@@ -6,6 +6,7 @@ use durable_client::{Code, Response, Status};
 use prost::Message;
 use rusqlite::{OptionalExtension, Row, params};
 use temporalio_protos::temporal::api::{
+    enums::v1::IndexedValueType,
     history::v1::{History, HistoryEvent},
     workflowservice::v1 as api,
 };
@@ -13,7 +14,7 @@ use temporalio_protos::temporal::api::{
 use super::Store;
 use crate::schedules::ScheduleRecord;
 use crate::state::{
-    Filter, Read, Run, RunKey, Source, Value, info,
+    Filter, Read, Registry, Run, RunKey, Source, Value, info,
     record::{ActivityRecord, RunRecord},
 };
 
@@ -30,6 +31,7 @@ impl rusqlite::ToSql for Value {
         match self {
             Value::Text(text) => text.to_sql(),
             Value::Number(number) => number.to_sql(),
+            Value::Real(number) => number.to_sql(),
         }
     }
 }
@@ -41,6 +43,32 @@ impl Store {
             self.connection.query_row("UPDATE meta SET value = value + 1 WHERE name = 'epoch' RETURNING value", [], |row| row.get(0))?;
         let last: Option<i64> = self.connection.query_row("SELECT max(run_key) FROM runs", [], |row| row.get(0))?;
         Ok((epoch, last.unwrap_or(0) + 1))
+    }
+
+    /// The custom search attributes.
+    pub fn attribute_kinds(&self) -> Result<BTreeMap<String, IndexedValueType>, Status> {
+        let mut statement = self.connection.prepare("SELECT name, kind FROM attribute_kinds").map_err(fault)?;
+        let rows: Vec<(String, i32)> =
+            statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).and_then(Iterator::collect).map_err(fault)?;
+        rows.into_iter().map(|(name, kind)| Ok((name, IndexedValueType::try_from(kind).map_err(damaged)?))).collect()
+    }
+
+    /// Replaces the custom search attributes; runs lose what they had of those that are gone.
+    pub fn write_attribute_kinds(&mut self, kinds: &BTreeMap<String, IndexedValueType>) -> rusqlite::Result<()> {
+        let before: Vec<String> = self
+            .connection
+            .prepare("SELECT name FROM attribute_kinds")?
+            .query_map([], |row| row.get(0))?
+            .collect::<rusqlite::Result<_>>()?;
+        let transaction = self.connection.transaction()?;
+        transaction.execute("DELETE FROM attribute_kinds", [])?;
+        for (name, kind) in kinds {
+            transaction.execute("INSERT INTO attribute_kinds VALUES(?,?)", params![name, *kind as i32])?;
+        }
+        for name in before.iter().filter(|name| !kinds.contains_key(*name)) {
+            transaction.execute("DELETE FROM attributes WHERE name = ?", [name])?;
+        }
+        transaction.commit()
     }
 
     pub fn open_runs(&self) -> Result<Vec<Run>, Status> {
@@ -97,6 +125,7 @@ impl Store {
         &mut self,
         runs: impl Iterator<Item = &'a Run>,
         schedules: impl Iterator<Item = (&'a str, Option<&'a ScheduleRecord>)>,
+        registry: &Registry,
     ) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;
         {
@@ -107,10 +136,12 @@ impl Store {
             )?;
             let mut events = transaction.prepare_cached("INSERT INTO events VALUES(?,?,?)")?;
             let mut activity = transaction.prepare_cached("INSERT OR REPLACE INTO activities VALUES(?,?,?)")?;
+            let mut index = transaction.prepare_cached("INSERT OR IGNORE INTO attributes VALUES(?,?,?)")?;
+            let mut unindex = transaction.prepare_cached("DELETE FROM attributes WHERE run_key=?")?;
             let mut ended = transaction.prepare_cached("DELETE FROM activities WHERE run_key=? AND scheduled_event_id=?")?;
             for run in runs {
                 if run.is_deleted {
-                    for table in ["events", "activities", "runs"] {
+                    for table in ["events", "activities", "attributes", "runs"] {
                         transaction.prepare_cached(&format!("DELETE FROM {table} WHERE run_key = ?"))?.execute([run.key])?;
                     }
                     continue;
@@ -138,6 +169,14 @@ impl Store {
                         prost::encoding::message::encode(1, event, &mut blob);
                     }
                     events.execute(params![run.key, first.event_id, blob])?;
+                }
+                if run.attributes_changed {
+                    if !run.is_new {
+                        unindex.execute([run.key])?;
+                    }
+                    for (name, value) in run.index(registry) {
+                        index.execute(params![name, value, run.key])?;
+                    }
                 }
                 for id in &run.dirty_activities {
                     match run.activities.get(id) {
