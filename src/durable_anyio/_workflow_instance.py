@@ -176,7 +176,7 @@ class WorkflowInstance(WorkflowRuntime):
         pairs: list[_workflow_job_sets.JobPair] = []
         for job in activation.jobs:
             variant = job.WhichOneof("variant")
-            pairs.append((variant, getattr(job, variant)))
+            pairs.append((variant, getattr(job, variant)) if variant else (_UNKNOWN, job))
         self._later = None
         if self.is_replaying and _workflow_job_sets.in_sets(activation):
             pairs, self._later = _workflow_job_sets.split(pairs)
@@ -328,7 +328,7 @@ class WorkflowInstance(WorkflowRuntime):
                 self._main.cancel(cancel.reason or None)
         if not jobs.keys() <= _KNOWN_JOBS:
             unknown = ", ".join(sorted(jobs.keys() - _KNOWN_JOBS))
-            raise LookupError(f"the history holds {unknown}, which this release of durable-anyio does not know")
+            raise LookupError(f"the workflow task brings {unknown}, which this release of durable-anyio does not know")
 
     def _apply_later(self) -> bool:
         """Applies the second set of an activation that is replayed in sets; False when there is none."""
@@ -581,9 +581,11 @@ class WorkflowInstance(WorkflowRuntime):
 
 
 _READ_ONLY_HINT = "hint: it may read the workflow's state, not change it"
-# Jobs of several kinds that are taken in one phase.
 #: In place of a job: the workflow's main task, with its arguments.
 _MAIN = "main"
+#: A kind of job that only a later core has.
+_UNKNOWN = "a job of a kind"
+# Jobs of several kinds that are taken in one phase.
 _TOGETHER = {"signal_workflow": "messages", "do_update": "messages", **dict.fromkeys(RELATION_JOBS | NEXUS_JOBS, "relations")}
 _KNOWN_JOBS = {
     "cancel_workflow",

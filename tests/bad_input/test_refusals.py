@@ -199,7 +199,7 @@ async def test_a_service_that_is_gone_for_a_while(proxy: AlteringProxy, unique: 
         methods = ["RespondWorkflowTaskCompleted", "RespondActivityTaskCompleted", "PollWorkflowTaskQueue", "PollActivityTaskQueue"]
         for method in methods:
             proxy.answers[method] = refuse(grpc.StatusCode.UNAVAILABLE, "restarting")
-        async with worker(client, f"q-{unique}"):
+        async with worker(client, f"q-{unique}", disable_eager_activity_execution=True):  # the activity's poll is to bring something
             await refused(proxy, "PollWorkflowTaskQueue", 20)
             await refused(proxy, "PollActivityTaskQueue", 20)
             proxy.leave("PollWorkflowTaskQueue")

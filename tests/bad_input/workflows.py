@@ -129,9 +129,13 @@ ACTIVITIES: list[Any] = [double, fail_with_bytes, fail_with_chain, give_bytes, c
 
 
 @asynccontextmanager
-async def worker(client: Client, task_queue: str, *, workflows: list[type] = WORKFLOWS, cached: int = 1000) -> AsyncIterator[None]:
+async def worker(
+    client: Client, task_queue: str, *, workflows: list[type] = WORKFLOWS, cached: int = 1000, **options: Any
+) -> AsyncIterator[None]:
     with anyio.fail_after(60):
-        async with Worker(client, task_queue=task_queue, workflows=workflows, activities=ACTIVITIES, max_cached_workflows=cached):
+        async with Worker(
+            client, task_queue=task_queue, workflows=workflows, activities=ACTIVITIES, max_cached_workflows=cached, **options
+        ):
             yield
 
 

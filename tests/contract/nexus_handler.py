@@ -76,13 +76,16 @@ class Handler:
         start.workflow_type.name = Serves.__name__
         start.task_queue.name = self.task_queue
         start.input.payloads.extend(default().to_payloads([number * 2, waits, survives]))
+        token = f"{request.operation}/{workflow_id}"
         callback = start.completion_callbacks.add()
         callback.nexus.url = request.callback
         callback.nexus.header.update(request.callback_header)
+        # The end may come before this answer: then the service takes the token from here.
+        callback.nexus.header["Nexus-Operation-Token"] = token
         await service.call("StartWorkflowExecution", start)
         self.started.append(workflow_id)
         response = Response()
-        response.start_operation.async_success.operation_token = f"{request.operation}/{workflow_id}"
+        response.start_operation.async_success.operation_token = token
         return response
 
     async def cancel(self, request: Any) -> Any:

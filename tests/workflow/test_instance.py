@@ -461,12 +461,11 @@ def test_cancel_request_before_the_first_step_emits_nothing() -> None:
     assert names(Driver(CancelledGroup).start(cancel())) == ["cancel_workflow_execution"]
 
 
-def test_unknown_job_suspends_with_its_name() -> None:
+def test_unknown_job_suspends() -> None:
     driver = Driver(Waits)
     driver.start()
-    job = Job()
-    job.resolve_nexus_operation.seq = 1
-    assert "resolve_nexus_operation" in driver.suspended(job)
+    # Every job of today's core is known: what a later one sends is a job without a kind to the messages of this release.
+    assert "which this release of durable-anyio does not know" in driver.suspended(Job())
 
 
 @workflow.defn
