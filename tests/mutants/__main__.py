@@ -103,7 +103,7 @@ def run_tests(package: Path, tests: tuple[str, ...]) -> tuple[int, str]:
         "DURABLE_PROGRAMS": str(PROGRAMS),
         "DURABLE_SHRINK": "0",
     }
-    command = [sys.executable, "-m", "pytest", "-v", "-rfE", "-x", "--tb=line", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-v", "-rfE", "-x", "--tb=line", "-p", "no:cacheprovider", "--numprocesses=0"]
     command += [f"--timeout={TEST_SECONDS}", "--timeout-method=thread", *tests]
     try:
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=MOST_SECONDS, check=False)

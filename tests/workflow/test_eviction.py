@@ -133,13 +133,18 @@ async def test_hundreds_of_runs_leave_nothing_behind(env: WorkflowEnvironment, t
         gc.collect()
         # Not how many there are: idle threads of earlier tests end meanwhile.
         python, rust = set(threading.enumerate()), rust_threads()
-        objects, kept = len(gc.get_objects()), resident_bytes()
+        objects = len(gc.get_objects())
         events = await lengths(handles[:100])
-        for how in ("cancelled", "shut down"):
-            await round_of(env.client, task_queue, handles, how)
-        gc.collect()
-        assert len(gc.get_objects()) - objects <= OBJECTS_KEPT
-        assert (resident_bytes() - kept) / RUNS <= RESIDENT_BYTES_KEPT_A_RUN
+        for _ in range(4):  # an allocator may still be finding its size; a leak grows in every round
+            kept = resident_bytes()
+            for how in ("cancelled", "shut down"):
+                await round_of(env.client, task_queue, handles, how)
+            gc.collect()
+            assert len(gc.get_objects()) - objects <= OBJECTS_KEPT
+            grown = (resident_bytes() - kept) / RUNS
+            if grown <= RESIDENT_BYTES_KEPT_A_RUN:
+                break
+        assert grown <= RESIDENT_BYTES_KEPT_A_RUN
         assert not set(threading.enumerate()) - python
         # A thread of the runtime may have gone to sleep, or be about to; a leak would add one for each worker at least.
         assert rust_threads() <= rust + 1
