@@ -134,5 +134,19 @@ class Deadline(Halting):
         return [first, second, await noted("last")]
 
 
+@workflow.defn
+class Changed(Halting):
+    """Patches on both sides of the move, one of them deprecated."""
+
+    @workflow.run
+    async def run(self) -> list[bool | str]:
+        first = workflow.patched("first")
+        before = await noted("new" if first else "old")
+        workflow.deprecate_patch("settled")
+        await self.halt()
+        again, second = workflow.patched("first"), workflow.patched("second")
+        return [first, before, again, second, await noted("last")]
+
+
 ACTIVITIES = [note, mark]
-PROGRAMS = [Small, Steps, Family, Account, Together, Deadline]
+PROGRAMS = [Small, Steps, Family, Account, Together, Deadline, Changed]

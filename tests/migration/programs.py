@@ -131,5 +131,17 @@ class Deadline(Halting):
         return [first, second, await note("last")]
 
 
+@workflow.defn
+class Changed(Halting):
+    @workflow.run
+    async def run(self) -> list[bool | str]:
+        first = workflow.patched("first")
+        before = await note("new" if first else "old")
+        workflow.deprecate_patch("settled")
+        await self.halt()
+        again, second = workflow.patched("first"), workflow.patched("second")
+        return [first, before, again, second, await note("last")]
+
+
 ACTIVITIES = [note, mark]
-PROGRAMS = [Small, Steps, Family, Account, Together, Deadline]
+PROGRAMS = [Small, Steps, Family, Account, Together, Deadline, Changed]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -24,10 +25,13 @@ def interpreter(version: str) -> Path:
     """The Python of an environment with that version of the SDK; makes it if need be."""
     home = ROOT / version
     python = home / "bin" / "python"
-    if not (home / "complete").exists():
-        subprocess.run([sys.executable, "-m", "venv", home], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", f"temporalio=={version}"], check=True)
-        (home / "complete").touch()
+    ROOT.mkdir(parents=True, exist_ok=True)
+    with open(ROOT / f"{version}.lock", "w") as lock:  # tests run in several processes
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (home / "complete").exists():
+            subprocess.run([sys.executable, "-m", "venv", home], check=True)
+            subprocess.run([python, "-m", "pip", "install", "--quiet", f"temporalio=={version}"], check=True)
+            (home / "complete").touch()
     return python
 
 

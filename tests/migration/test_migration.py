@@ -61,6 +61,7 @@ MOVES = [
     Move("Family", ["child one", "child two"]),
     Move("Account", ["run", "signal one", "update three", "update two"], before=before_account, after=after_account),
     Move("Together", "last", early=before_together),
+    Move("Changed", [True, "new", True, True, "last"]),
     Move("Deadline", ["in time", "beside", "last"], one_way="its timers stand behind the other commands of their step"),
 ]
 
