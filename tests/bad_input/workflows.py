@@ -142,7 +142,7 @@ async def worker(
 async def problem(handle: Any, *parts: str) -> str:
     """The first problem in the workflow's description that contains all parts."""
     problems: tuple[str, ...] = ()
-    with anyio.move_on_after(20):
+    with anyio.move_on_after(50):
         while True:
             problems = (await handle.describe()).problems
             for text in problems:

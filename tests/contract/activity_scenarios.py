@@ -286,7 +286,7 @@ async def pending(handle: Handle, is_there: Callable[[Any], bool]) -> Any:
     """The workflow's one pending activity, once it is as it is waited for."""
     service, execution = handle._client.service, {"workflow_id": handle.id}
     request = service.request("DescribeWorkflowExecution", namespace=handle._client.namespace, execution=execution)
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while True:
             infos = (await service.call("DescribeWorkflowExecution", request)).pending_activities
             if infos and is_there(infos[0]):
@@ -344,7 +344,7 @@ async def never_started_is_completed(handle: Handle) -> None:
 async def stops_and_reports(handle: Handle) -> None:
     found = await by_id(handle)
     await handle.signal("stop")
-    with anyio.fail_after(20), pytest.raises(AsyncActivityCancelledError) as caught:
+    with anyio.fail_after(60), pytest.raises(AsyncActivityCancelledError) as caught:
         while True:
             await found.heartbeat()
             await anyio.sleep(0.01)

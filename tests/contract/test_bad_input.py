@@ -120,14 +120,14 @@ ACTIVITIES: list[Any] = [give_bytes, give_object, count_bytes]
 
 @asynccontextmanager
 async def worker(env: WorkflowEnvironment, task_queue: str, workflows: list[type] = WORKFLOWS) -> AsyncIterator[None]:
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         async with Worker(env.client, task_queue=task_queue, workflows=workflows, activities=ACTIVITIES):
             yield
 
 
 async def until(probe: Callable[[], Awaitable[T | None]]) -> T:
     """What the probe answers as soon as it answers something."""
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while not (found := await probe()):
             await anyio.sleep(0.005)
         return found
@@ -163,7 +163,7 @@ def content(path: Path) -> bytes:
 async def refusal(path: Path) -> str:
     """Why the file is refused; it is left as it was."""
     before = content(path)
-    with anyio.fail_after(10), pytest.raises(RPCError) as caught:
+    with anyio.fail_after(60), pytest.raises(RPCError) as caught:
         async with Client.connect(f"sqlite:{path}"):
             pass
     assert content(path) == before
@@ -260,7 +260,7 @@ async def test_a_file_held_by_another_process(anyio_backend: str, tmp_path: Path
 
 @pytest.mark.parametrize("target", ["sqlite:", "sqlite:/no/such/directory/x.db", "sqlite:/", "nonsense", ""])
 async def test_a_target_that_is_none(anyio_backend: str, target: str) -> None:
-    with anyio.fail_after(10), pytest.raises(RPCError) as caught:
+    with anyio.fail_after(60), pytest.raises(RPCError) as caught:
         async with Client.connect(target):
             pass
     assert "hint:" in caught.value.message

@@ -365,7 +365,7 @@ async def test_ended_and_terminated_runs_do_not_fill_the_cache(client: Client, u
 
 async def test_new_work_does_not_wait_for_the_polls_of_cached_runs(client: Client, unique: str) -> None:
     """With as few slots as possible; a poll lasts a minute."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(50):
         async with worker(client, unique, max_concurrent_workflow_tasks=1):
             for number in range(6):
                 handle = await start(client, unique, Waits.run, 1, suffix=f"-{number}")

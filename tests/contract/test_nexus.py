@@ -51,7 +51,7 @@ async def test_scenario(service: Client, unique: str, scenario: NexusScenario, c
 
 async def problem(handle: Handle, text: str) -> None:
     """Returns when the workflow's description has a problem with this text in it."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while not any(text in found for found in (await handle.describe()).problems):
             await anyio.sleep(0.02)
 

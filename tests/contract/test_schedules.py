@@ -50,7 +50,7 @@ def held(unique: str) -> ScheduleActionStartWorkflow:
 
 async def until(handle: ScheduleHandle, holds: Callable[[ScheduleDescription], bool]) -> ScheduleDescription:
     """The first description that `holds`: a service needs a moment."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while True:
             description = await handle.describe()
             if holds(description):
@@ -116,7 +116,7 @@ async def test_a_schedule_is_described_as_it_was_created(client: Client, unique:
     assert len(seen.info.next_action_times) == 7
     assert all(at.year == 2090 for at in seen.info.next_action_times)
     assert seen.info.last_updated_at is None
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while True:
             listed = {entry.id: entry async for entry in client.list_schedules()}
             if handle.id in listed:

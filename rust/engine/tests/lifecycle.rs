@@ -174,6 +174,30 @@ fn a_query_is_answered_by_itself() {
 }
 
 #[test]
+fn a_failure_of_a_cached_workflow_does_not_count() {
+    block_on(async {
+        let engine = memory(false);
+        start(&engine, "a").await;
+        complete_sticky(&engine, poll(&engine).await.task_token, vec![]).await;
+        signal(&engine, "a", "s").await;
+        for attempt in [1, 1, 2] {
+            let task = poll(&engine).await;
+            assert_eq!(task.attempt, attempt);
+            let failed =
+                RespondWorkflowTaskFailedRequest { task_token: task.task_token, namespace: "default".into(), ..Default::default() };
+            ask(&engine, failed).await.expect("fails");
+        }
+        let failures = types(&engine, "a").await.into_iter().filter(|kind| *kind == E::WorkflowTaskFailed).count();
+        assert_eq!(failures, 2, "the third failure is a repeated one");
+        let query = WorkflowQuery { query_type: "q".into(), ..Default::default() };
+        let request =
+            QueryWorkflowRequest { namespace: "default".into(), execution: execution("a"), query: Some(query), ..Default::default() };
+        let refusal = ask(&engine, request).await.expect_err("is refused");
+        assert!(refusal.message.starts_with("Unable to query workflow due to Workflow Task in failed state"), "{refusal:?}");
+    });
+}
+
+#[test]
 fn a_file_is_continued() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("d.db");

@@ -22,8 +22,6 @@ use prost::Message;
 
 /// A caller in process has no deadline of its own; the SDKs' default is 10 s.
 const QUERY_WAIT: Nanos = 10 * SECOND;
-/// The server refuses queries of a workflow whose task failed so often.
-const FAILED_ATTEMPTS: i32 = 3;
 
 #[derive(Debug)]
 pub struct Query {
@@ -60,15 +58,17 @@ impl World {
             let status = run.record.status;
             return Ok(Some(api::QueryWorkflowResponse { query_rejected: Some(QueryRejected { status }), ..Default::default() }.into()));
         }
-        if run.record.task_failures >= FAILED_ATTEMPTS {
-            return Err(Status::new(
-                Code::FailedPrecondition,
-                format!("Cannot query workflow due to Workflow Task in failed state: {}", run.record.task_problem),
-            ));
-        }
-        if !run.is_open() && run.record.previous_started_event_id == 0 {
+        let never_ran = run.record.previous_started_event_id == 0;
+        if !run.is_open() && never_ran {
             // Nobody ever ran it, and nobody will.
             return Err(not_ready("Workflow execution closed before WorkflowTaskStarted event"));
+        }
+        if never_ran && run.record.task.is_none() && run.record.first_task_time > env.now + QUERY_WAIT {
+            return Err(not_ready("Workflow task is not scheduled yet."));
+        }
+        if run.keeps_failing() {
+            let problem = &run.record.task_problem;
+            return Err(not_ready(&format!("Unable to query workflow due to Workflow Task in failed state: {problem}")));
         }
         if run.queries.len() >= MAX_QUERIES {
             return Err(Status::new(Code::ResourceExhausted, "too many queries wait for this workflow"));

@@ -314,7 +314,7 @@ impl World {
                     scheduled_time: time(task.scheduled_time),
                     original_scheduled_time: time(task.original_scheduled_time),
                     started_time: time(task.started_time),
-                    attempt: task.attempt.max(run.record.task_failures + 1),
+                    attempt: task.attempt,
                 }),
                 workflow_extended_info: Some(WorkflowExecutionExtendedInfo {
                     execution_expiration_time: time(run.record.execution_deadline),

@@ -28,8 +28,6 @@ pub const MAX_IN_FLIGHT: usize = 10;
 pub const MAX_TOTAL: usize = 2000;
 /// Beyond this share of them a worker is told to continue as new.
 pub const SUGGEST_TOTAL: usize = MAX_TOTAL * 9 / 10;
-/// A workflow whose task fails so often takes no updates.
-const FAILED_ATTEMPTS: i32 = 3;
 const URL: &str = "type.googleapis.com/temporal.api.update.v1.";
 /// The server's `ResourceExhausted` cause and scope for too many at once.
 const CONCURRENT_LIMIT: i32 = 2;
@@ -155,7 +153,7 @@ impl Run {
         if !self.is_open() {
             return Err(super::limit::not_found("workflow execution already completed"));
         }
-        if self.record.task.as_ref().is_some_and(|task| task.attempt >= FAILED_ATTEMPTS) {
+        if self.keeps_failing() {
             return Err(not_ready("Unable to perform workflow execution update due to Workflow Task in failed state."));
         }
         if self.updates.len() >= MAX_IN_FLIGHT {

@@ -1,7 +1,8 @@
 //! The workflow task of a run: at most one is pending, scheduled or started.
 //!
 //! A task above attempt 1 is transient: nothing of it is in the history until it completes, so that a workflow that
-//! fails a thousand times does not grow. Events that come in meanwhile make it an ordinary first attempt again.
+//! fails a thousand times does not grow. Events that come in meanwhile make it an ordinary first attempt again, and so does a failure
+//! of a worker that had the workflow in its cache.
 //!
 //! A speculative task is one that only updates asked for. It has no events either, and no place in the file: if all its updates are
 //! rejected, it never was. Anything else that happens to the run makes an ordinary task of it first.
@@ -31,6 +32,8 @@ const FIRST_RETRY_PAUSE: Nanos = SECOND;
 /// A speculative task that no worker takes for so long becomes an ordinary one.
 const SPECULATIVE_WAIT: Nanos = 5 * SECOND;
 const MAXIMUM_RETRY_PAUSE: Nanos = 600 * SECOND;
+/// The service refuses queries and updates of a workflow whose task is at this attempt or a later one.
+const FAILING_ATTEMPT: i32 = 3;
 
 impl Run {
     pub fn task_timeout(&self) -> Nanos {
@@ -233,17 +236,24 @@ impl Run {
     }
 
     fn after_failure(&mut self, now: Nanos, task: &TaskRecord, counts: bool) {
-        if counts {
+        // What fails on a sticky queue may be the cache's fault: the first attempt with the whole history is yet to come.
+        let sticky = !self.record.sticky_queue.is_empty();
+        if counts && !sticky {
             self.record.task_failures += 1;
         }
         self.clear_sticky();
         let started = std::mem::take(&mut self.started_queries);
         self.queries.extend(started);
-        if self.flush_buffered() {
+        if self.flush_buffered() || sticky {
             self.schedule_attempt(now, 1, now, self.retry_time(now));
         } else {
             self.schedule_attempt(now, task.attempt + 1, task.original_scheduled_time, self.retry_time(now));
         }
+    }
+
+    /// So often that queries and updates are refused. A closed workflow stays as it was.
+    pub fn keeps_failing(&self) -> bool {
+        self.record.task.as_ref().map_or(self.record.task_failures + 1, |task| task.attempt) >= FAILING_ATTEMPT
     }
 
     fn retry_time(&self, now: Nanos) -> Nanos {
