@@ -393,6 +393,38 @@ fn without_a_marker_it_runs_in_the_next_life() {
 }
 
 #[test]
+fn a_cancel_of_an_earlier_life_is_not_forgotten() {
+    let mut live = Live::begin(vec![local(1, WaitCancellationCompleted)]);
+    live.waits();
+    live.run.handle_heartbeat_due();
+    live.completes(&[]);
+    live.service.signal("poke");
+    live.task();
+    live.activated(&["signal poke"], vec![cancel(1)]);
+    live.waits();
+    live.heartbeat();
+    // The worker dies here, before the activity has stopped.
+    live.service.fail_task();
+    live.service.start_task();
+    let mut run = support::run();
+    run.handle_task(live.service.task(0));
+    for commands in [vec![local(1, WaitCancellationCompleted)], vec![cancel(1)]] {
+        let activation = next_activation(&mut run);
+        assert!(activation.is_replaying);
+        run.handle_completion(completion(commands));
+    }
+    let activation = next_activation(&mut run);
+    assert_eq!((told(&activation).0, activation.is_replaying), (vec!["1: cancelled".to_owned()], false));
+    run.handle_completion(completion(vec![complete_workflow()]));
+    let request = next_complete(&mut run);
+    assert_eq!(request.commands.iter().map(|command| command.command_type()).collect::<Vec<_>>(), [MARKER, END]);
+    live.service.complete_task(&request);
+    live.seen.push(told(&activation));
+    live.said.push(vec![complete_workflow()]);
+    live.replays();
+}
+
+#[test]
 fn commands_beside_a_local_activity_hurry_the_heartbeat() {
     let mut live = Live::begin(vec![local(1, TryCancel), start_timer(1)]);
     let Some(Output::AwaitLocal(wait)) = live.poll() else { panic!("the run must wait") };

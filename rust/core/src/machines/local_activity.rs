@@ -10,8 +10,9 @@
 //! - wait for the cancellation's completion: the worker is asked, the outcome is what it answers;
 //! - abandon: as try cancel, but the worker lets it run.
 //!
-//! In a replay a cancel changes nothing: the marker says what came of it. Cancelling what has an outcome does nothing, and
-//! so does an outcome that comes after another.
+//! In a replay a cancel changes nothing: the marker says what came of it. When the replay reaches the live task without one,
+//! the cancel was of an earlier life of the run: what it asked to stop is not run again, its outcome is that cancellation.
+//! Cancelling what has an outcome does nothing, and so does an outcome that comes after another.
 
 use super::{Effect, refused, step};
 use crate::{fault::Fault, marker::Marker};
@@ -114,6 +115,8 @@ pub(crate) struct LocalActivity {
     asked_time: Option<Timestamp>,
     /// The history has the marker, or will have had it.
     is_success: Option<bool>,
+    /// The code cancelled it in a replay.
+    is_cancel_replayed: bool,
     state: State,
 }
 
@@ -128,6 +131,7 @@ impl LocalActivity {
             original_schedule_time: command.original_schedule_time,
             asked_time,
             is_success: None,
+            is_cancel_replayed: false,
             state: if is_replaying { State::AwaitingMarker } else { State::Running },
         }
     }
@@ -166,11 +170,16 @@ impl LocalActivity {
         vec![Effect::Time(data.complete_time), self.job(status)]
     }
 
-    /// The run has reached its live task. True when there was no marker and the worker is to run it.
+    /// The run has reached its live task. True when there was no marker: it is to have its outcome now.
     pub(crate) fn go_live(&mut self) -> bool {
         let Some(after) = step(TABLE, self.state, Input::LiveTask) else { return false };
         self.state = after;
         true
+    }
+
+    /// True when the code cancelled it in a replay: the worker that it ran on then is gone.
+    pub(crate) fn is_cancel_replayed(&self) -> bool {
+        self.is_cancel_replayed
     }
 
     pub(crate) fn cancel(&mut self, activation_index: u64) -> (CancelAction, Vec<Effect>) {
@@ -182,7 +191,10 @@ impl LocalActivity {
         let Some(after) = step(TABLE, before, input) else { return (CancelAction::Nothing, Vec::new()) };
         self.state = after;
         match (before, input) {
-            (State::AwaitingMarker, _) => (CancelAction::LookAhead, Vec::new()),
+            (State::AwaitingMarker, _) => {
+                self.is_cancel_replayed = true;
+                (CancelAction::LookAhead, Vec::new())
+            }
             (State::Running, Input::Cancel) => (CancelAction::AskWorker, Vec::new()),
             (State::Running, _) => {
                 let let_run = self.cancellation == ActivityCancellationType::Abandon;

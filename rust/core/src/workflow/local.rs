@@ -150,9 +150,13 @@ impl Workflow {
     /// The run has reached a live task: what still awaits a marker never got one.
     pub(super) fn start_awaiting_locals(&mut self) {
         for (key, command) in std::mem::take(&mut self.local.awaiting) {
-            if let Machine::LocalActivity(activity) = &mut self.machines[key]
-                && activity.go_live()
-            {
+            let Machine::LocalActivity(activity) = &mut self.machines[key] else { continue };
+            if !activity.go_live() {
+                continue;
+            }
+            if activity.is_cancel_replayed() {
+                self.resolve_local(key, command.seq, never_ran());
+            } else {
                 self.request_local(command);
             }
         }
@@ -173,8 +177,7 @@ impl Workflow {
                 }
             }
             CancelAction::AskWorker if self.local.take_back(seq) => {
-                let finding = Finding { outcome: cancelled(), attempt: 0, runtime: StdDuration::ZERO, backoff: None };
-                self.resolve_local(key, seq, finding);
+                self.resolve_local(key, seq, never_ran());
             }
             CancelAction::AskWorker => self.local.requests.push(LocalRequest::Cancel { seq }),
             CancelAction::Told { let_run } => {
@@ -256,6 +259,11 @@ impl Workflow {
         activity.handle_event(event, check_ids)?;
         Ok(true)
     }
+}
+
+/// Of what was cancelled before this worker ran it.
+fn never_ran() -> Finding {
+    Finding { outcome: cancelled(), attempt: 0, runtime: StdDuration::ZERO, backoff: None }
 }
 
 fn since_epoch(time: Option<Timestamp>) -> StdDuration {
