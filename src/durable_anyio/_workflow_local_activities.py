@@ -101,6 +101,9 @@ class LocalActivities:
             return
         self._cancel_timer(handle.timer)
         self._resting.pop(handle.timer, None)
+        self._end_as_cancelled(first, handle)
+
+    def _end_as_cancelled(self, first: int, handle: StartedLocalActivity) -> None:
         self._pending.pop(first, None)
         error = self._activity_error(handle, "the local activity was cancelled", RetryState.CANCEL_REQUESTED)
         error.__cause__ = CancelledError("cancelled")
@@ -140,6 +143,9 @@ class LocalActivities:
         status = resolution.WhichOneof("status")
         if status == "backoff" and first in self._pending:
             handle = self._pending[first]
+            if handle.operation.cancel_requested:  # the attempt had failed when the request came: nobody would ask again
+                self._end_as_cancelled(first, handle)
+                return
             handle.timer = self._start_timer(resolution.backoff.backoff_duration.ToTimedelta() / timedelta(seconds=1))
             self._resting[handle.timer] = (first, resolution.backoff)
             return

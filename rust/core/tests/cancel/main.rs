@@ -15,8 +15,8 @@
 //! Each test takes every path there is: the code cancels in any of its activations, once or twice or never; the service writes what it may,
 //! alone or two things for one task. On each, the worker that has the run cached, one that comes in at each task with the whole history
 //! (as after an eviction), and a replay of the whole give the same commands and hear the same; the code is told of exactly one end, of the
-//! one that its kind of cancellation calls for; and the service gets exactly the cancel commands that it should. A local activity has no service: there the worker brings outcomes at any
-//! time.
+//! one that its kind of cancellation calls for; and the service gets exactly the cancel commands that it should. A local activity has no
+//! service: there the worker brings outcomes at any time.
 
 mod choices;
 mod kind;
