@@ -57,7 +57,7 @@ def asked() -> Any:
 
 @workflow.defn
 class Meets:
-    """Does one thing in a scope that the signal `leave` cancels; then waits in the scope for the signal `end`, or after it if it is to stay."""
+    """Does one thing in a scope that the signal `leave` cancels; then waits for the signal `end`, in the scope or (to stay) after it."""
 
     def __init__(self) -> None:
         self.scope = anyio.CancelScope()
