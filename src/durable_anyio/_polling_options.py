@@ -28,6 +28,7 @@ class PollingOptions:
     max_task_queue_activities_per_second: float | None
     disable_eager_activity_execution: bool
     build_id: str
+    worker_heartbeat_interval: timedelta | None
 
     def check(self) -> None:
         """:raises ValueError: for a value that makes no sense."""
@@ -51,6 +52,9 @@ class PollingOptions:
         for name in ("sticky_queue_schedule_to_start_timeout", "max_heartbeat_throttle_interval", "default_heartbeat_throttle_interval"):
             if getattr(self, name) <= timedelta(0):
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        interval = self.worker_heartbeat_interval
+        if interval is not None and not timedelta(seconds=1) <= interval <= timedelta(seconds=60):
+            raise ValueError(f"worker_heartbeat_interval must be from 1 s to 60 s, got {interval}\nhint: None sends no heartbeats")
         for name in ("max_activities_per_second", "max_task_queue_activities_per_second"):
             rate = getattr(self, name)
             if rate is not None and not (rate > 0 and math.isfinite(rate)):
@@ -72,6 +76,8 @@ class PollingOptions:
         start.max_task_queue_activities_per_second = self.max_task_queue_activities_per_second or 0
         start.disable_eager_activity_execution = self.disable_eager_activity_execution
         start.build_id = self.build_id
+        if self.worker_heartbeat_interval is not None:
+            start.worker_heartbeat_interval_ms = _milliseconds(self.worker_heartbeat_interval)
 
 
 def _milliseconds(duration: timedelta) -> int:

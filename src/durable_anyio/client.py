@@ -229,6 +229,8 @@ class Client:
         self._options = ConnectionOptions()
         self._queues_looked_at: set[str] = set()
         self._workers: set[Worker] = set()
+        self._worker_grouping_key = str(uuid4())
+        """The same for all workers of this client, whose heartbeats carry it."""
         self._forbidden_calls: ForbiddenCalls = "off"
         """What workers of this client do about forbidden calls unless they are told otherwise; a test environment changes it."""
         self._exempt_modules: Sequence[str] = ()

@@ -21,6 +21,7 @@ from ._definitions import ActivityDefinition, WorkflowDefinition, activity_defin
 from ._forbidden_option import ForbiddenCalls, call_guard
 from ._polling_options import PollingOptions
 from ._watchdog import Watchdog
+from ._worker_heartbeat import heartbeat_template
 from ._workflow_host import WorkflowHost, describe_step
 from .client import Client
 from .exceptions import DurableError, RPCError
@@ -67,6 +68,8 @@ class Worker:
     :param disable_eager_activity_execution: activities always wait in the task queue. Else up to three that a workflow task schedules
         start with its answer, if this worker has slots for them and no rate is limited.
     :param build_id: which build of the program this is; the service shows it with the worker.
+    :param worker_heartbeat_interval: how often the service hears how this worker does, from 1 s to 60 s, if its namespace takes that:
+        `temporal worker list` and `describe` show it. None: never.
     :param graceful_shutdown_timeout: how long activities may go on after `shutdown` or the end of the block before they are cancelled.
     :param identity: how histories name this worker; the client's if not given.
     :param step_time_budget: how long workflow code may keep the host's event loop before the host's other tasks get a turn. All steps
@@ -105,6 +108,7 @@ class Worker:
         max_task_queue_activities_per_second: float | None = None,
         disable_eager_activity_execution: bool = False,
         build_id: str | None = None,
+        worker_heartbeat_interval: timedelta | None = timedelta(seconds=60),
         graceful_shutdown_timeout: timedelta = timedelta(0),
         identity: str | None = None,
         step_time_budget: timedelta = timedelta(milliseconds=10),
@@ -131,6 +135,7 @@ class Worker:
             max_task_queue_activities_per_second=max_task_queue_activities_per_second,
             disable_eager_activity_execution=disable_eager_activity_execution,
             build_id=build_id or "",
+            worker_heartbeat_interval=worker_heartbeat_interval,
         )
         self._options.check()
         if graceful_shutdown_timeout < timedelta(0):
@@ -289,6 +294,8 @@ class Worker:
         start.polls_workflows = bool(self._workflows)
         start.polls_activities = self._polls_activities
         start.identity = self.identity
+        if start.worker_heartbeat_interval_ms:
+            start.worker_heartbeat_template = heartbeat_template(self._client._worker_grouping_key)
         return command
 
     # -- what the bridge calls

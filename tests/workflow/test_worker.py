@@ -75,6 +75,7 @@ class FakeClient:
 
     _forbidden_calls = "off"
     _exempt_modules = ()
+    _worker_grouping_key = "group"
 
     def __init__(self) -> None:
         self._core = FakeCore()

@@ -9,7 +9,10 @@ use std::{
 use durable_client::{Code, Status};
 use durable_worker::{Reserved, Sink, Worker, WorkerEvent, WorkerOptions};
 use prost::Message;
-use temporalio_protos::coresdk::{activity_task, workflow_activation};
+use temporalio_protos::{
+    coresdk::{activity_task, workflow_activation},
+    temporal::api::worker::v1::WorkerHeartbeat,
+};
 
 use crate::{
     messages::{ActivityTask, StartWorker, WorkflowActivation, item::Kind},
@@ -35,7 +38,7 @@ impl Workers {
             return Err(Status::new(Code::AlreadyExists, format!("there is a worker {number} already")));
         }
         let sink = Arc::new(QueueSink { worker: number, queue });
-        workers.insert(number, Arc::new(Worker::start(target.service.clone(), options(target, command), sink)));
+        workers.insert(number, Arc::new(Worker::start(target.service.clone(), options(target, command)?, sink)));
         Ok(())
     }
 
@@ -75,7 +78,7 @@ impl Workers {
 /// of tasks: an idle poll holds a slot.
 const EMBEDDED_POLLERS: usize = 64;
 
-fn options(target: &Target, command: StartWorker) -> WorkerOptions {
+fn options(target: &Target, command: StartWorker) -> Result<WorkerOptions, Status> {
     let defaults = WorkerOptions::default();
     let interval = |milliseconds: u64, default: Duration| if milliseconds == 0 { default } else { Duration::from_millis(milliseconds) };
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
@@ -84,7 +87,9 @@ fn options(target: &Target, command: StartWorker) -> WorkerOptions {
         (0, None) => default,
         (number, _) => count(number),
     };
-    WorkerOptions {
+    let template = WorkerHeartbeat::decode(&*command.worker_heartbeat_template)
+        .map_err(|error| invalid(format!("the worker's heartbeat cannot be decoded: {error}")))?;
+    Ok(WorkerOptions {
         namespace: target.namespace.clone(),
         identity: if command.identity.is_empty() { target.identity.clone() } else { command.identity },
         task_queue: command.task_queue,
@@ -110,7 +115,10 @@ fn options(target: &Target, command: StartWorker) -> WorkerOptions {
         max_activities_per_second: positive(command.max_activities_per_second),
         max_task_queue_activities_per_second: positive(command.max_task_queue_activities_per_second),
         takes_eager_activities: !command.disable_eager_activity_execution,
-    }
+        worker_heartbeat_interval: (command.worker_heartbeat_interval_ms != 0)
+            .then(|| Duration::from_millis(command.worker_heartbeat_interval_ms)),
+        worker_heartbeat_template: template,
+    })
 }
 
 fn positive(value: f64) -> Option<f64> {

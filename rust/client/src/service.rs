@@ -167,6 +167,10 @@ rpcs! {
     RespondQueryTaskCompleted: RespondQueryTaskCompletedRequest => RespondQueryTaskCompletedResponse;
     ResetStickyTaskQueue: ResetStickyTaskQueueRequest => ResetStickyTaskQueueResponse;
     ShutdownWorker: ShutdownWorkerRequest => ShutdownWorkerResponse;
+    RecordWorkerHeartbeat: RecordWorkerHeartbeatRequest => RecordWorkerHeartbeatResponse;
+    ListWorkers: ListWorkersRequest => ListWorkersResponse;
+    CountWorkers: CountWorkersRequest => CountWorkersResponse;
+    DescribeWorker: DescribeWorkerRequest => DescribeWorkerResponse;
     PollActivityTaskQueue: PollActivityTaskQueueRequest => PollActivityTaskQueueResponse;
     RecordActivityTaskHeartbeat: RecordActivityTaskHeartbeatRequest => RecordActivityTaskHeartbeatResponse;
     RespondActivityTaskCompleted: RespondActivityTaskCompletedRequest => RespondActivityTaskCompletedResponse;

@@ -176,7 +176,10 @@ impl Activities {
         }
     }
 
-    fn start(&mut self, task: PollActivityTaskQueueResponse, slot: Option<Slot>) {
+    fn start(&mut self, task: PollActivityTaskQueueResponse, mut slot: Option<Slot>) {
+        if let Some(slot) = &mut slot {
+            slot.use_for(&self.shared.tally.activities);
+        }
         let options = &self.shared.options;
         let throttle = throttle_interval(
             duration(task.heartbeat_timeout),
@@ -281,6 +284,7 @@ impl Activities {
             task.abort();
         }
         let outcome = result.and_then(|result: ActivityExecutionResult| result.status);
+        self.shared.tally.activities.ended(matches!(outcome, Some(Outcome::Failed(_)) | None));
         if matches!(outcome, Some(Outcome::WillCompleteAsync(_))) {
             self.release(token, open);
             return;

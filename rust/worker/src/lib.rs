@@ -14,12 +14,15 @@ mod history;
 mod local_token;
 mod locals;
 mod machine;
+mod machine_load;
 mod options;
 mod poller;
 mod report;
 mod retry;
 mod shared;
+mod tally;
 mod worker;
+mod worker_heartbeat;
 mod workflows;
 
 pub use options::WorkerOptions;

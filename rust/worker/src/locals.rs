@@ -34,6 +34,7 @@ use crate::{
     local_token::{local_token, parse_local_token},
     retry::backoff,
     shared::{DEBUG, Shared},
+    tally::Held,
     workflows,
 };
 
@@ -73,6 +74,8 @@ struct Local {
     /// No attempt may begin or run after this.
     close: Option<Instant>,
     state: State,
+    /// Counts the running attempt.
+    running: Option<Held>,
     is_wanted: bool,
     /// The user's code was asked to stop, and why.
     cancelled: Option<ActivityCancelReason>,
@@ -151,12 +154,16 @@ impl Locals {
             }
             Input::CloseTimeout(id) => {
                 if self.open.contains_key(&id) {
+                    if self.is_running(id) {
+                        self.shared.tally.local_activities.ended(true);
+                    }
                     self.cancel_attempt(id, ActivityCancelReason::TimedOut);
                     self.end(id, timed_out(TimeoutType::ScheduleToClose), None);
                 }
             }
             Input::AttemptTimeout(id, attempt) => {
                 if self.open.get(&id).is_some_and(|local| local.state == State::Running && local.attempt == attempt) {
+                    self.shared.tally.local_activities.ended(true);
                     self.cancel_attempt(id, ActivityCancelReason::TimedOut);
                     self.attempt_failed(id, timed_out(TimeoutType::StartToClose));
                 }
@@ -222,6 +229,7 @@ impl Locals {
             requested,
             close: close.map(|close| requested + close),
             state: State::Queued,
+            running: None,
             is_wanted: true,
             cancelled: None,
             timers,
@@ -240,6 +248,7 @@ impl Locals {
             let Some(id) = self.queue.pop_front() else { return };
             let Some(local) = self.open.get_mut(&id).filter(|local| local.state == State::Queued) else { continue };
             local.state = State::Running;
+            local.running = Some(self.shared.tally.local_activities.open.hold());
             self.running += 1;
             let attempt = local.attempt;
             let task = local_start_task(
@@ -269,6 +278,7 @@ impl Locals {
             return;
         };
         let outcome = completion.result.and_then(|result: ActivityExecutionResult| result.status);
+        self.shared.tally.local_activities.ended(matches!(outcome, Some(Outcome::Failed(_)) | None));
         let local = &self.open[&id];
         let was_cut_off = match &outcome {
             Some(Outcome::Completed(_)) => false,
@@ -352,6 +362,7 @@ impl Locals {
     fn release(&mut self, id: u64) {
         if self.is_running(id) {
             self.running -= 1;
+            self.open.entry(id).and_modify(|local| local.running = None);
         }
     }
 

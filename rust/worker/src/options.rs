@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use temporalio_protos::temporal::api::worker::v1::WorkerHeartbeat;
+
 /// See [`crate::Worker::start`]. The defaults are those of Temporal's SDKs.
 #[derive(Clone, Debug)]
 pub struct WorkerOptions {
@@ -35,6 +37,10 @@ pub struct WorkerOptions {
     pub max_task_queue_activities_per_second: Option<f64>,
     /// Whether activities of its workflows may come with the answer to the workflow task that scheduled them, if a slot is free.
     pub takes_eager_activities: bool,
+    /// How often the service hears of the worker itself, if it takes that; none: never.
+    pub worker_heartbeat_interval: Option<Duration>,
+    /// What those heartbeats say of program and host; the rest is filled in.
+    pub worker_heartbeat_template: WorkerHeartbeat,
 }
 
 impl WorkerOptions {
@@ -78,6 +84,8 @@ impl Default for WorkerOptions {
             max_activities_per_second: None,
             max_task_queue_activities_per_second: None,
             takes_eager_activities: true,
+            worker_heartbeat_interval: None,
+            worker_heartbeat_template: WorkerHeartbeat::default(),
         }
     }
 }

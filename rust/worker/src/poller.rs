@@ -17,6 +17,7 @@ use tokio::{
 use crate::{
     WorkerEvent,
     shared::{ERROR, INFO, Shared, WARNING},
+    tally::{Held, Polls, Tasks},
 };
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -27,6 +28,16 @@ const QUICK: Duration = Duration::from_millis(20);
 /// The right to have one more task open; given back when dropped.
 pub(crate) struct Slot {
     _permits: Vec<OwnedSemaphorePermit>,
+    used: Option<Held>,
+}
+
+impl Slot {
+    /// A task has come for it: until it is dropped it counts as one of the open ones.
+    pub fn use_for(&mut self, tasks: &Tasks) {
+        if self.used.is_none() {
+            self.used = Some(tasks.open.hold());
+        }
+    }
 }
 
 /// Slots of one kind of poller. Two queues that share the worker's limit each leave the other at least one slot:
@@ -51,7 +62,7 @@ impl Slots {
     /// A slot for a task that comes without a poll; none if all are taken.
     pub fn try_take(&self) -> Option<Slot> {
         let permits = self.semaphores.iter().map(|semaphore| semaphore.clone().try_acquire_owned().ok()).collect::<Option<_>>()?;
-        Some(Slot { _permits: permits })
+        Some(Slot { _permits: permits, used: None })
     }
 
     async fn take(&self) -> Option<Slot> {
@@ -59,7 +70,7 @@ impl Slots {
         for semaphore in &self.semaphores {
             permits.push(semaphore.clone().acquire_owned().await.ok()?);
         }
-        Some(Slot { _permits: permits })
+        Some(Slot { _permits: permits, used: None })
     }
 }
 
@@ -110,8 +121,15 @@ impl Link {
 }
 
 /// Polls until the worker stops or is refused for good. `deliver` says whether the answer held a task.
-pub(crate) async fn run_poller<R, D>(shared: Arc<Shared>, slots: Slots, link: Arc<Link>, pace: Pace, request: R, deliver: D)
-where
+pub(crate) async fn run_poller<R, D>(
+    shared: Arc<Shared>,
+    slots: Slots,
+    link: Arc<Link>,
+    polls: Arc<Polls>,
+    pace: Pace,
+    request: R,
+    deliver: D,
+) where
     R: Rpc + Clone,
     D: Fn(R::Response, Slot) -> bool,
 {
@@ -122,9 +140,13 @@ where
         while let Some(slot) = slots.take().await {
             pace.wait(last_task).await;
             let asked = Instant::now();
-            let is_empty = match call(&*shared.service, request.clone()).await {
+            let open = polls.open.hold();
+            let answer = call(&*shared.service, request.clone()).await;
+            drop(open);
+            let is_empty = match answer {
                 Ok(answer) => {
                     link.succeeded(&shared);
+                    polls.answered();
                     !deliver(answer, slot)
                 }
                 // A poll that ran into its own bound is one that found nothing.

@@ -6,7 +6,7 @@ use durable_client::Service;
 use temporalio_protos::coresdk::{activity_task::ActivityTask, workflow_activation::WorkflowActivation};
 use tokio_util::sync::CancellationToken;
 
-use crate::WorkerOptions;
+use crate::{WorkerOptions, tally::Tally};
 
 /// Where a worker puts what the user's code is to do. Called from the worker's tasks: it must not block.
 pub trait Sink: Send + Sync + 'static {
@@ -40,6 +40,7 @@ pub(crate) struct Shared {
     pub polling: CancellationToken,
     /// Cancelled: everything ends now, reports in flight too.
     pub abort: CancellationToken,
+    pub tally: Tally,
 }
 
 impl Shared {

@@ -33,6 +33,8 @@ use crate::{
     machine::Machine,
     poller::{Link, Pace, Slot, Slots, run_poller},
     shared::{Shared, WARNING},
+    tally::{Polls, Tally},
+    worker_heartbeat::WorkerHeartbeats,
     workflows::{self, Workflows},
 };
 
@@ -54,6 +56,9 @@ pub struct Worker {
     /// Of the workflow tasks of the normal queue; none: it polls for none.
     slots: OnceLock<Slots>,
     sticky_queue: String,
+    /// Tells this worker from all others, also from another of the same identity.
+    instance_key: String,
+    heartbeats: Arc<WorkerHeartbeats>,
     is_stopping: AtomicBool,
     finished: CancellationToken,
 }
@@ -70,7 +75,10 @@ impl Worker {
         } else {
             String::new()
         };
-        let shared = Arc::new(Shared { service, options, sink, polling: CancellationToken::new(), abort: CancellationToken::new() });
+        let (polling, abort) = (CancellationToken::new(), CancellationToken::new());
+        let shared = Arc::new(Shared { service, options, sink, polling, abort, tally: Tally::default() });
+        let instance_key = uuid::Uuid::new_v4().to_string();
+        let heartbeats = Arc::new(WorkerHeartbeats::new(shared.clone(), instance_key.clone()));
         let (activity_inputs, inputs) = mpsc::unbounded_channel();
         let activities_done = CancellationToken::new();
         tokio::spawn(Activities::new(shared.clone(), activity_inputs.clone(), activities_done.clone()).run(inputs));
@@ -101,10 +109,13 @@ impl Worker {
             pollers: Mutex::new(Vec::new()),
             slots: OnceLock::new(),
             sticky_queue,
+            instance_key,
+            heartbeats: heartbeats.clone(),
             is_stopping: AtomicBool::new(false),
             finished: CancellationToken::new(),
         };
         worker.start_pollers(&activity_slots);
+        tokio::spawn(async move { heartbeats.run().await });
         worker
     }
 
@@ -162,7 +173,11 @@ impl Worker {
                 // Until now an answer to a workflow task could bring one.
                 let _ = self.activities.send(activities::Input::NoMoreTasks);
             };
-            futures_util::join!(self.announce_shutdown(), workflows_end, self.activities_done.cancelled(), self.locals_done.cancelled());
+            let ends = async { futures_util::join!(workflows_end, self.activities_done.cancelled(), self.locals_done.cancelled()) };
+            let (is_told, _) = futures_util::join!(self.announce_shutdown(), ends);
+            if is_told {
+                self.heartbeats.say_goodbye().await;
+            }
         };
         if timeout(graceful.saturating_add(STOP_MARGIN), orderly).await.is_err() {
             let workflows = if self.workflows_done.is_cancelled() { "" } else { " workflow runs are not evicted;" };
@@ -174,7 +189,8 @@ impl Worker {
         self.finished.cancel();
     }
 
-    async fn announce_shutdown(&self) {
+    /// True when the service has heard it.
+    async fn announce_shutdown(&self) -> bool {
         let options = &self.shared.options;
         let request = ShutdownWorkerRequest {
             namespace: options.namespace.clone(),
@@ -182,21 +198,23 @@ impl Worker {
             identity: options.identity.clone(),
             reason: "graceful shutdown".into(),
             task_queue: options.task_queue.clone(),
+            worker_heartbeat: self.heartbeats.on_shutdown(),
+            worker_instance_key: self.instance_key.clone(),
             ..Default::default()
         };
         // Unimplemented, unavailable, slow: all the same to a worker that goes.
-        let _ = timeout(SHUTDOWN_CALL_TIMEOUT, call(&*self.shared.service, request)).await;
+        matches!(timeout(SHUTDOWN_CALL_TIMEOUT, call(&*self.shared.service, request)).await, Ok(Ok(_)))
     }
 
     fn start_pollers(&self, activity_slots: &Slots) {
-        let options = &self.shared.options;
+        let (options, tally) = (&self.shared.options, &self.shared.tally);
         let mut pollers = Vec::new();
         if options.polls_workflows {
             let link = Arc::new(Link::default());
             if self.sticky_queue.is_empty() {
                 let slots = Slots::one(options.max_concurrent_workflow_tasks);
                 let count = options.workflow_task_pollers.max(1);
-                pollers.extend((0..count).map(|_| self.workflow_poller(normal_queue(options), &slots, &link)));
+                pollers.extend((0..count).map(|_| self.workflow_poller(normal_queue(options), &slots, &link, &tally.normal_polls)));
                 let _ = self.slots.set(slots);
             } else {
                 let (normal, sticky) = Slots::two(options.max_concurrent_workflow_tasks);
@@ -206,8 +224,8 @@ impl Worker {
                     kind: TaskQueueKind::Sticky as i32,
                     normal_name: options.task_queue.clone(),
                 };
-                pollers.extend((0..normal_count).map(|_| self.workflow_poller(normal_queue(options), &normal, &link)));
-                pollers.extend((0..sticky_count).map(|_| self.workflow_poller(sticky_queue.clone(), &sticky, &link)));
+                pollers.extend((0..normal_count).map(|_| self.workflow_poller(normal_queue(options), &normal, &link, &tally.normal_polls)));
+                pollers.extend((0..sticky_count).map(|_| self.workflow_poller(sticky_queue.clone(), &sticky, &link, &tally.sticky_polls)));
                 let _ = self.slots.set(normal);
             }
         }
@@ -221,12 +239,13 @@ impl Worker {
     }
 
     #[allow(deprecated)] // the service still takes the build id of unversioned workers from there
-    fn workflow_poller(&self, queue: TaskQueue, slots: &Slots, link: &Arc<Link>) -> JoinHandle<()> {
+    fn workflow_poller(&self, queue: TaskQueue, slots: &Slots, link: &Arc<Link>, polls: &Arc<Polls>) -> JoinHandle<()> {
         let options = &self.shared.options;
         let request = PollWorkflowTaskQueueRequest {
             namespace: options.namespace.clone(),
             task_queue: Some(queue),
             identity: options.identity.clone(),
+            worker_instance_key: self.instance_key.clone(),
             worker_version_capabilities: version(options),
             ..Default::default()
         };
@@ -234,7 +253,8 @@ impl Worker {
         let deliver = move |task: PollWorkflowTaskQueueResponse, slot: Slot| {
             !task.task_token.is_empty() && inputs.send(workflows::Input::Task(Box::new(task), Some(slot))).is_ok()
         };
-        tokio::spawn(run_poller(self.shared.clone(), slots.clone(), link.clone(), Pace::default(), request, deliver))
+        let (shared, slots, link, polls) = (self.shared.clone(), slots.clone(), link.clone(), polls.clone());
+        tokio::spawn(run_poller(shared, slots, link, polls, Pace::default(), request, deliver))
     }
 
     #[allow(deprecated)]
@@ -244,6 +264,7 @@ impl Worker {
             namespace: options.namespace.clone(),
             task_queue: Some(normal_queue(options)),
             identity: options.identity.clone(),
+            worker_instance_key: self.instance_key.clone(),
             worker_version_capabilities: version(options),
             task_queue_metadata: options
                 .max_task_queue_activities_per_second
@@ -255,7 +276,8 @@ impl Worker {
         let deliver = move |task: PollActivityTaskQueueResponse, slot: Slot| {
             !task.task_token.is_empty() && inputs.send(activities::Input::Task(Box::new(task), Some(slot))).is_ok()
         };
-        tokio::spawn(run_poller(self.shared.clone(), slots.clone(), link.clone(), pace, request, deliver))
+        let (shared, slots, link, polls) = (self.shared.clone(), slots.clone(), link.clone(), self.shared.tally.activity_polls.clone());
+        tokio::spawn(run_poller(shared, slots, link, polls, pace, request, deliver))
     }
 }
 

@@ -179,6 +179,7 @@ impl<M: Machine> Workflows<M> {
                     None => break,
                 },
             }
+            self.shared.tally.set_cached_runs(self.entries.len() - self.evicting);
             if self.is_stopping && self.entries.is_empty() && self.spawned == 0 {
                 self.done.cancel();
             }
@@ -224,7 +225,10 @@ impl<M: Machine> Workflows<M> {
     }
 
     /// Takes a task from the service; fetches the rest of its history first if there is more.
-    fn receive(&mut self, mut task: Task, slot: Option<Slot>) {
+    fn receive(&mut self, mut task: Task, mut slot: Option<Slot>) {
+        if let Some(slot) = &mut slot {
+            slot.use_for(&self.shared.tally.workflow_tasks);
+        }
         if task.next_page_token.is_empty() {
             self.accept(task, slot);
             return;
@@ -267,6 +271,9 @@ impl<M: Machine> Workflows<M> {
             return;
         }
         let Some(entry) = self.entries.get_mut(&run_id) else { return };
+        if !entry.is_evicting {
+            self.shared.tally.hit_cache();
+        }
         if entry.idle_since.is_some() {
             self.begin(&run_id, task, slot);
             return;
@@ -407,6 +414,7 @@ impl<M: Machine> Workflows<M> {
 
     fn complete(&mut self, run_id: &str, mut request: Box<RespondWorkflowTaskCompletedRequest>) {
         let Some(entry) = self.entries.get_mut(run_id) else { return };
+        self.shared.tally.workflow_tasks.ended(false);
         entry.is_closed |= request.commands.iter().any(|command| ends_run(command.command_type()));
         // While the grace lasts, a run that waits for a local activity stays here, where its outcome will be.
         let stays = request.force_create_new_workflow_task && !self.is_grace_over && !entry.is_given_away;
@@ -525,6 +533,7 @@ impl<M: Machine> Workflows<M> {
 
     fn fail(&mut self, run_id: &str, request: Box<RespondWorkflowTaskFailedRequest>) {
         let Some(entry) = self.entries.get(run_id) else { return };
+        self.shared.tally.workflow_tasks.ended(true);
         let reason = request.failure.as_ref().map_or("", |failure| first_line(&failure.message));
         self.shared.event(WARNING, format!("a workflow task of {} failed: {reason}", name(&entry.execution)));
         let pause = if self.shared.service.paces_failing_tasks() {
@@ -550,6 +559,7 @@ impl<M: Machine> Workflows<M> {
             self.shared
                 .event(WARNING, format!("{} differs from its history, which fails it, as its definition says", name(&entry.execution)));
         }
+        self.shared.tally.workflow_tasks.ended(false);
         self.spawn_report(request, "the end of a workflow");
     }
 
@@ -557,11 +567,13 @@ impl<M: Machine> Workflows<M> {
         if let Some(entry) = self.entries.get(run_id) {
             self.shared.event(DEBUG, format!("a query of {} is answered", name(&entry.execution)));
         }
+        self.shared.tally.workflow_tasks.ended(false);
         self.spawn_report(request, "the answer to a query");
     }
 
     fn need_history(&mut self, run_id: &str) {
         let Some(entry) = self.entries.get(run_id) else { return };
+        self.shared.tally.miss_cache();
         let (shared, execution, run_id) = (self.shared.clone(), entry.execution.clone(), run_id.to_owned());
         self.spawn(async move { Input::History { run_id, events: fetch_history(&shared, execution, Vec::new()).await } });
     }

@@ -46,10 +46,12 @@ _Commands = proto.message("durable_anyio.bridge.v1.Commands")
 _Command = proto.message("durable_anyio.bridge.v1.Command")
 _Items = proto.message("durable_anyio.bridge.v1.Items")
 
+# How services are told what talks to them.
+CLIENT_NAME = "durable-anyio"
 try:
-    _VERSION = version("durable-anyio")
+    CLIENT_VERSION = version("durable-anyio")
 except PackageNotFoundError:  # run from a source tree that is not installed
-    _VERSION = native.core_version()
+    CLIENT_VERSION = native.core_version()
 
 atexit.register(native.core_close_all)
 
@@ -131,7 +133,7 @@ class Core:
         connect = command.connect
         connect.target, connect.namespace, connect.identity = target, namespace, identity
         connect.time_skipping = time_skipping
-        connect.client_name, connect.client_version = "durable-anyio", _VERSION
+        connect.client_name, connect.client_version = CLIENT_NAME, CLIENT_VERSION
         if write_options is not None:
             write_options(connect)
         await self.command(command)

@@ -33,6 +33,8 @@ pub mod time;
 mod update;
 mod update_calls;
 mod upsert;
+mod worker_filter;
+mod worker_registry;
 mod workflow_task;
 mod world;
 

@@ -57,6 +57,7 @@ impl World {
                 eager_workflow_start: true,
                 sync_update: true,
                 async_update: true,
+                worker_heartbeats: true,
                 reported_problems_search_attribute: true,
                 ..Default::default()
             }),

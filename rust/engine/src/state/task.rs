@@ -456,8 +456,9 @@ impl World {
     }
 
     /// The worker has gone: its sticky runs go back to the normal queue, its parked polls end.
-    pub fn shutdown_worker(&mut self, request: api::ShutdownWorkerRequest) -> Answer {
+    pub fn shutdown_worker(&mut self, env: &Env, request: api::ShutdownWorkerRequest) -> Answer {
         self.check_namespace(&request.namespace)?;
+        self.note_worker(env, request.worker_heartbeat);
         let name = request.sticky_task_queue;
         if !name.is_empty() {
             let stuck: Vec<RunKey> = self.runs.values().filter(|run| run.record.sticky_queue == name).map(|run| run.key).collect();

@@ -16,6 +16,7 @@ use super::{
     read::HistoryWait,
     run::{Ready, Run, RunKey},
     time::{Nanos, SECOND},
+    worker_registry::WorkerRegistry,
 };
 use crate::schedules::Schedules;
 
@@ -55,6 +56,7 @@ pub enum Waiting {
 #[derive(Default)]
 pub struct World {
     pub schedules: Schedules,
+    pub workers: WorkerRegistry,
     pub namespace: String,
     pub attributes: Registry,
     pub epoch: i64,
@@ -271,7 +273,11 @@ impl World {
             Request::RespondWorkflowTaskFailed(r) => self.workflow_task_failed(env, *r),
             Request::RespondQueryTaskCompleted(r) => self.query_completed(*r),
             Request::ResetStickyTaskQueue(r) => self.reset_sticky(env, *r),
-            Request::ShutdownWorker(r) => self.shutdown_worker(*r),
+            Request::ShutdownWorker(r) => self.shutdown_worker(env, *r),
+            Request::RecordWorkerHeartbeat(r) => self.record_worker_heartbeat(env, *r),
+            Request::ListWorkers(r) => self.list_workers(env, *r),
+            Request::CountWorkers(r) => self.count_workers(env, *r),
+            Request::DescribeWorker(r) => self.describe_worker(env, *r),
             Request::RecordActivityTaskHeartbeat(r) => self.heartbeat(env, *r),
             Request::RespondActivityTaskCompleted(r) => self.activity_completed(env, *r),
             Request::RespondActivityTaskFailed(r) => self.activity_failed(env, *r),

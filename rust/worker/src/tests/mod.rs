@@ -2,6 +2,7 @@
 
 mod activities;
 mod eager;
+mod heartbeats;
 mod locals;
 mod scripted_run;
 mod scripted_service;

@@ -153,6 +153,7 @@ fn default_answer(request: &Request) -> Response {
         Request::RespondActivityTaskCompleted(_) => api::RespondActivityTaskCompletedResponse::default().into(),
         Request::RespondActivityTaskFailed(_) => api::RespondActivityTaskFailedResponse::default().into(),
         Request::RespondActivityTaskCanceled(_) => api::RespondActivityTaskCanceledResponse::default().into(),
+        Request::RecordWorkerHeartbeat(_) => api::RecordWorkerHeartbeatResponse::default().into(),
         Request::ShutdownWorker(_) => api::ShutdownWorkerResponse::default().into(),
         Request::GetWorkflowExecutionHistory(_) => api::GetWorkflowExecutionHistoryResponse {
             history: Some(History { events: vec![super::workflows::event(1)] }),
