@@ -9,6 +9,10 @@ from typing import Any
 
 __all__ = ["ConnectionOptions", "HttpConnectProxyConfig", "KeepAliveConfig", "RetryConfig", "TLSConfig"]
 
+# The service answers ordinary calls in milliseconds; a call without an end would hide a dead connection.
+CALL_TIMEOUT_SECONDS = 30.0
+# The bound of one attempt of such a call, which the Rust side keeps.
+_ATTEMPT_SECONDS = 10.0
 # What a header's name and value may consist of: HTTP/2 refuses the rest, and would name neither.
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
 
@@ -89,7 +93,7 @@ class RetryConfig:
     max_interval_millis: int = 5_000
     """The longest pause."""
     max_elapsed_time_millis: int | None = 10_000
-    """No attempt begins later than this; None: no such limit."""
+    """No attempt begins later than this; None: no such limit. One attempt takes 10 seconds at most."""
     max_retries: int = 10
     """Attempts after the first; 0: no such limit."""
 
@@ -139,6 +143,15 @@ class ConnectionOptions:
             raise TypeError(f"tls must be True, False or a TLSConfig, not {type(self.tls).__name__}")
         if self.connect_timeout is not None and self.connect_timeout <= timedelta(0):
             raise ValueError(f"connect_timeout must be positive, not {self.connect_timeout}")
+
+    @property
+    def call_timeout(self) -> float | None:
+        """Seconds that an ordinary call may take with all its attempts; None: as long as it is tried again."""
+        if self.retry is None:
+            return CALL_TIMEOUT_SECONDS
+        if self.retry.max_elapsed_time_millis is None:
+            return None
+        return max(CALL_TIMEOUT_SECONDS, self.retry.max_elapsed_time_millis / 1000 + _ATTEMPT_SECONDS)
 
     @property
     def is_encrypted(self) -> bool:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from google.protobuf.message import DecodeError
 
 from ._bridge import proto
-from ._connection import check_metadata
+from ._connection import CALL_TIMEOUT_SECONDS, check_metadata
 from .exceptions import RPCError
 
 if TYPE_CHECKING:
     from ._bridge.core import Core
 
 __all__ = ["Service"]
-
-# The service answers ordinary calls in milliseconds; a call without an end would hide a dead connection.
-DEFAULT_TIMEOUT_SECONDS = 30.0
 
 
 class Service:
@@ -30,6 +27,8 @@ class Service:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self.call_timeout: float | None = CALL_TIMEOUT_SECONDS
+        """Seconds that a call may take unless it has a timeout of its own; None: as long as it is tried again."""
 
     def request(self, name: str, **fields: Any) -> Any:
         """A request message for the RPC `name`.
@@ -43,11 +42,13 @@ class Service:
         name: str,
         request: Any,
         *,
-        timeout: timedelta | None = timedelta(seconds=DEFAULT_TIMEOUT_SECONDS),
+        timeout: timedelta | Literal["default"] | None = "default",
         rpc_metadata: Mapping[str, str] | None = None,
     ) -> Any:
-        """Calls the RPC `name`. Cancelling the call gives it up; `timeout` None waits without end.
+        """Calls the RPC `name`. Cancelling the call gives it up.
 
+        :param timeout: of the whole call, repetitions included; None: none. Default: 30 seconds, or what a longer
+            `RetryConfig.max_elapsed_time_millis` of the connection needs.
         :param request: the RPC's request message: from `request`, or a message of the same type from another package.
         :param rpc_metadata: headers of this call, beside the client's.
         :raises TypeError: if `request` is another message.
@@ -65,7 +66,8 @@ class Service:
         if rpc_metadata:
             check_metadata(rpc_metadata)
             more["metadata"] = rpc_metadata
-        return await self._core.call(method.name, request, timeout=None if timeout is None else timeout.total_seconds(), **more)
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else self.call_timeout if timeout else None
+        return await self._core.call(method.name, request, timeout=seconds, **more)
 
 
 def _method(name: str) -> proto.Method:

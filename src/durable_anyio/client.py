@@ -742,6 +742,7 @@ def _connecting(
             raise
         client = Client(core, target=target, namespace=namespace, identity=name, data_converter=data_converter or converter.default())
         client._options = options
+        client._service.call_timeout = options.call_timeout
         client._debug_mode = debug_mode
         return client
 

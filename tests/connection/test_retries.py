@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ import anyio
 import grpc
 import pytest
 
-from durable_anyio import Worker, activity, workflow
+from durable_anyio import Worker, _connection, activity, workflow
 from durable_anyio.client import Client, KeepAliveConfig, RetryConfig
 from durable_anyio.exceptions import RPCError, RPCStatusCode
 
@@ -241,6 +242,41 @@ async def test_a_calls_own_timeout_ends_its_attempts(service: FakeService) -> No
         with pytest.raises(RPCError) as caught:
             await client.service.call("ListNamespaces", request, timeout=timedelta(milliseconds=100))
     assert caught.value.status is RPCStatusCode.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize(
+    ("retry", "seconds"),
+    [
+        (None, 30),
+        (RetryConfig(), 30),
+        (RetryConfig(max_elapsed_time_millis=1), 30),
+        (RetryConfig(max_elapsed_time_millis=60_000), 70),  # the last attempt begins after 60 s and takes 10 s at most
+        (RetryConfig(max_elapsed_time_millis=None), None),
+    ],
+)
+async def test_the_bound_of_a_call_leaves_time_for_all_its_attempts(
+    service: FakeService, retry: RetryConfig | None, seconds: float | None
+) -> None:
+    async with Client.connect(service.target, retry_config=retry) as client:
+        assert client.service.call_timeout == seconds
+
+
+@pytest.mark.parametrize("is_patient", [True, False])
+async def test_a_call_is_tried_again_beyond_the_usual_bound_if_the_retries_say_so(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch, is_patient: bool
+) -> None:
+    refusals = [refuse(grpc.StatusCode.UNAVAILABLE, "not yet")] * 12
+    service.answers["ListNamespaces"] = in_turn(*refusals, service.answers["ListNamespaces"])
+    monkeypatch.setattr(_connection, "CALL_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(_connection, "_ATTEMPT_SECONDS", 0.0)
+    retries = replace(PATIENT, randomization_factor=0, multiplier=5, max_elapsed_time_millis=None if is_patient else 1)
+    async with Client.connect(service.target, retry_config=retries) as client:
+        if is_patient:
+            assert (await list_namespaces(client)).next_page_token == b"more"
+        else:
+            with pytest.raises(RPCError):
+                await list_namespaces(client)
+    assert (len(service.asked("ListNamespaces")) == 13) is is_patient
 
 
 def _closed(result: str) -> Answer:
