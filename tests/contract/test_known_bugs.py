@@ -122,9 +122,14 @@ class CancelsAtOnce:
         await workflow.execute_activity(count_later, f"{workflow.info().workflow_id}-cancelled")
 
 
+made: Counter[str] = Counter()
+"""How often an instance was made of each workflow: more than once when it had left the cache."""
+
+
 @workflow.defn
 class Waits:
     def __init__(self) -> None:
+        made[workflow.info().workflow_id] += 1
         self.words: list[str] = []
 
     @workflow.run
@@ -143,17 +148,23 @@ class Waits:
 
 @workflow.defn
 class ChildThatFailsToStart:
+    """Starts a child whose id is taken, at a moment in which its own cancellation is on its way."""
+
     @workflow.run
-    async def run(self) -> str:
-        child = f"{workflow.info().workflow_id}/child"
-        first = await workflow.start_child_workflow(Waits.run, 1, id=child)
-        with anyio.CancelScope() as scope:
-            try:
-                await workflow.start_child_workflow(Waits.run, 1, id=child)
-            except WorkflowAlreadyStartedError:
-                scope.cancel()  # what the failed start would have been asked to do
-        await first.signal(Waits.say, "end")
-        return (await first)[0]
+    async def run(self, name: str, taken: str) -> list[str]:
+        seen = []
+        try:
+            await workflow.step(pass_gate, name)
+            await workflow.start_child_workflow(Waits.run, 1, id=taken)
+        except WorkflowAlreadyStartedError:
+            seen.append("taken")
+        try:
+            await anyio.sleep(3600)
+        except anyio.get_cancelled_exc_class():
+            seen.append("cancelled")
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(0.01)
+        return seen
 
 
 attempts: Counter[str] = Counter()
@@ -300,9 +311,16 @@ async def test_what_is_cancelled_in_the_step_that_starts_it_replays_in_order(cli
 
 
 async def test_a_child_that_failed_to_start_may_be_cancelled(client: Client, unique: str) -> None:
+    """The request comes before the start has failed, or with it; the service says which."""
     async with worker(client, unique):
-        handle = await start(client, unique, ChildThatFailsToStart.run)
-        assert await handle.result() == "end"
+        other = await start(client, unique, Waits.run, 1, suffix="-other")
+        handle = await start(client, unique, ChildThatFailsToStart.run, unique, other.id)
+        await ran(unique)
+        await handle.cancel()
+        gate(unique).set()
+        assert await handle.result() == ["taken", "cancelled"]
+        await other.signal(Waits.say, "end")
+        assert await other.result() == ["end"], "nobody has cancelled what has the id"
     await replays(handle)
 
 
@@ -350,9 +368,11 @@ async def test_queries_are_neither_lost_nor_starved_beside_other_work(client: Cl
 
 async def test_ended_and_terminated_runs_do_not_fill_the_cache(client: Client, unique: str) -> None:
     async with worker(client, unique, max_cached_workflows=2):
+        stays = await start(client, unique, Waits.run, 1, suffix="-stays")
         for number in range(5):
             handle = await start(client, unique, Waits.run, 1, suffix=f"-{number}")
             assert await handle.query(Waits.heard) == 0
+            assert await stays.query(Waits.heard) == 0, "of the two, it was used last"
             if number % 2:
                 await handle.terminate()
                 with pytest.raises(WorkflowFailureError) as caught:
@@ -361,6 +381,20 @@ async def test_ended_and_terminated_runs_do_not_fill_the_cache(client: Client, u
             else:
                 await handle.signal(Waits.say, "end")
                 assert await handle.result() == ["end"]
+        assert made[stays.id] == 1, "what had ended was kept in its place"
+        await stays.signal(Waits.say, "end")
+        assert await stays.result() == ["end"]
+
+
+async def test_the_cache_keeps_its_limit(client: Client, unique: str) -> None:
+    async with worker(client, unique, max_cached_workflows=2):
+        handles = [await start(client, unique, Waits.run, 1, suffix=f"-{number}") for number in range(4)]
+        for handle in [*handles, *handles]:
+            assert await handle.query(Waits.heard) == 0
+        for handle in handles:
+            await handle.signal(Waits.say, "end")
+            assert await handle.result() == ["end"]
+    assert all(made[handle.id] > 1 for handle in handles), "four runs do not fit into a cache of two"
 
 
 async def test_new_work_does_not_wait_for_the_polls_of_cached_runs(client: Client, unique: str) -> None:
