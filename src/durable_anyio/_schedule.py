@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, overload
 from . import _definitions
 from ._bridge import proto
 from ._schedule_spec import ScheduleSpec, set_time
+from ._search_attributes import TypedSearchAttributes, decode_search_attributes, encode_search_attributes
 from .common import RetryPolicy
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ class ScheduleActionStartWorkflow(ScheduleAction):
     task_timeout: timedelta | None
     retry_policy: RetryPolicy | None
     memo: Mapping[str, Any] | None
+    typed_search_attributes: TypedSearchAttributes
+    """Of the workflows; in a description those without a known type are left out, and an update keeps them."""
 
     @overload
     def __init__(
@@ -122,6 +125,7 @@ class ScheduleActionStartWorkflow(ScheduleAction):
         task_timeout: timedelta | None = None,
         retry_policy: RetryPolicy | None = None,
         memo: Mapping[str, Any] | None = None,
+        typed_search_attributes: TypedSearchAttributes = TypedSearchAttributes.empty,
     ) -> None: ...
 
     @overload
@@ -136,6 +140,7 @@ class ScheduleActionStartWorkflow(ScheduleAction):
         task_timeout: timedelta | None = None,
         retry_policy: RetryPolicy | None = None,
         memo: Mapping[str, Any] | None = None,
+        typed_search_attributes: TypedSearchAttributes = TypedSearchAttributes.empty,
     ) -> None: ...
 
     def __init__(  # type: ignore[misc]  # mypy cannot match *Ts with Any
@@ -149,6 +154,7 @@ class ScheduleActionStartWorkflow(ScheduleAction):
         task_timeout: timedelta | None = None,
         retry_policy: RetryPolicy | None = None,
         memo: Mapping[str, Any] | None = None,
+        typed_search_attributes: TypedSearchAttributes = TypedSearchAttributes.empty,
     ) -> None:
         """What to start.
 
@@ -167,6 +173,7 @@ class ScheduleActionStartWorkflow(ScheduleAction):
         self.task_timeout = task_timeout
         self.retry_policy = retry_policy
         self.memo = memo
+        self.typed_search_attributes = typed_search_attributes
         self._raw: Any = None
         """The message that it was described by, for what has no field here."""
 
@@ -204,7 +211,22 @@ class ScheduleActionStartWorkflow(ScheduleAction):
         for key, value in (self.memo or {}).items():
             payload = value if isinstance(value, _Payload) else client.data_converter.to_payloads([value])[0]
             info.memo.fields[key].CopyFrom(payload)
+        _write_search_attributes(info, self.typed_search_attributes)
         return action
+
+
+def _write_search_attributes(target: Any, attributes: TypedSearchAttributes) -> None:
+    """Sets the field `search_attributes` of a message; what it has of no known type stays.
+
+    :raises TypeError: for something else than `TypedSearchAttributes`.
+    """
+    fields = target.search_attributes.indexed_fields
+    for pair in decode_search_attributes(fields):
+        del fields[pair.key.name]
+    for name, payload in encode_search_attributes(attributes).items():
+        fields[name].CopyFrom(payload)
+    if not fields:
+        target.ClearField("search_attributes")
 
 
 def _copy(source: Any, target: Any, name: str) -> None:
@@ -228,6 +250,7 @@ def _start_from_proto(info: Any, client: Client) -> ScheduleActionStartWorkflow:
         task_timeout=timeout("workflow_task_timeout"),
         retry_policy=RetryPolicy.from_proto(info.retry_policy) if info.HasField("retry_policy") else None,
         memo=dict(info.memo.fields) or None,
+        typed_search_attributes=decode_search_attributes(info.search_attributes.indexed_fields),
     )
     action._raw = info
     return action

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._schedule import Schedule
 from ._schedule_spec import ScheduleSpec, get_time
+from ._search_attributes import TypedSearchAttributes, decode_search_attributes
 from ._visibility import message_time
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ class ScheduleInfo:
     """The next ten; also while it is paused."""
     created_at: datetime
     last_updated_at: datetime | None
+    last_refusal: str | None = None
+    """Why the last action could not be taken, if it was refused; embedded engines say it, a service has it in its log only."""
 
     @staticmethod
     def from_proto(info: Any) -> ScheduleInfo:
@@ -91,6 +94,7 @@ class ScheduleInfo:
             next_action_times=[message_time(at) for at in info.future_action_times],
             created_at=message_time(info.create_time),
             last_updated_at=get_time(info, "update_time"),
+            last_refusal=info.invalid_schedule_error or None,
         )
 
 
@@ -102,6 +106,8 @@ class ScheduleDescription:
     schedule: Schedule
     info: ScheduleInfo
     memo: Mapping[str, Any]
+    typed_search_attributes: TypedSearchAttributes
+    """The schedule's own; its workflows' are the action's."""
     raw_description: Any
 
     @staticmethod
@@ -112,6 +118,7 @@ class ScheduleDescription:
             schedule=Schedule.from_proto(response.schedule, client),
             info=ScheduleInfo.from_proto(response.info),
             memo=_memo(response.memo, client),
+            typed_search_attributes=decode_search_attributes(response.search_attributes.indexed_fields),
             raw_description=response,
         )
 
@@ -164,6 +171,7 @@ class ScheduleListDescription:
     schedule: ScheduleListSchedule | None
     info: ScheduleListInfo | None
     memo: Mapping[str, Any]
+    typed_search_attributes: TypedSearchAttributes
     raw_entry: Any
 
     @staticmethod
@@ -180,7 +188,8 @@ class ScheduleListDescription:
                 recent_actions=[ScheduleActionResult.from_proto(result) for result in entry.info.recent_actions],
                 next_action_times=[message_time(at) for at in entry.info.future_action_times],
             )
-        return ScheduleListDescription(entry.schedule_id, schedule, info, _memo(entry.memo, client), entry)
+        attributes = decode_search_attributes(entry.search_attributes.indexed_fields)
+        return ScheduleListDescription(entry.schedule_id, schedule, info, _memo(entry.memo, client), attributes, entry)
 
 
 class ScheduleAsyncIterator(AsyncIterator[ScheduleListDescription]):

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from ._schedule import Schedule, ScheduleBackfill, ScheduleOverlapPolicy
 from ._schedule_description import ScheduleDescription
+from ._search_attributes import TypedSearchAttributes, encode_search_attributes
 from .exceptions import RPCError, RPCStatusCode, ScheduleAlreadyRunningError
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class ScheduleUpdate:
     """What an updater returns: the schedule as it is to be, in whole."""
 
     schedule: Schedule
+    search_attributes: TypedSearchAttributes | None = None
+    """The schedule's own, in whole; None leaves them as they are."""
 
 
 class ScheduleHandle:
@@ -84,6 +87,9 @@ class ScheduleHandle:
                 raise TypeError(f"the updater must return a ScheduleUpdate or None, not {type(update).__name__}")
             request = self._request("UpdateSchedule")
             request.schedule.CopyFrom(update.schedule.to_proto(self._client))
+            if update.search_attributes is not None:
+                request.search_attributes.SetInParent()
+                _write(request, update.search_attributes)
             if self._client.is_embedded:
                 # A service that finds the token too old answers as if all were well, and does nothing.
                 request.conflict_token = description.raw_description.conflict_token
@@ -148,6 +154,7 @@ async def create_schedule(
     trigger_immediately: bool,
     backfill: Sequence[ScheduleBackfill],
     memo: Mapping[str, Any] | None,
+    search_attributes: TypedSearchAttributes | None,
 ) -> ScheduleHandle:
     """`Client.create_schedule` with a checked id."""
     state = schedule.state
@@ -163,6 +170,8 @@ async def create_schedule(
     request.initial_patch.backfill_request.extend(part.to_proto() for part in backfill)
     for key, payload in zip(memo or {}, client.data_converter.to_payloads(list((memo or {}).values())), strict=True):
         request.memo.fields[key].CopyFrom(payload)
+    if search_attributes is not None:
+        _write(request, search_attributes)
     try:
         await client.service.call("CreateSchedule", request)
     except RPCError as error:
@@ -170,3 +179,8 @@ async def create_schedule(
             raise ScheduleAlreadyRunningError(id) from None
         raise
     return handle
+
+
+def _write(request: Any, attributes: TypedSearchAttributes) -> None:
+    for name, payload in encode_search_attributes(attributes).items():
+        request.search_attributes.indexed_fields[name].CopyFrom(payload)

@@ -503,18 +503,26 @@ class Client:
         trigger_immediately: bool = False,
         backfill: Sequence[ScheduleBackfill] = (),
         memo: Mapping[str, Any] | None = None,
+        search_attributes: TypedSearchAttributes | None = None,
     ) -> ScheduleHandle:
         """Creates a schedule and returns its handle when it is stored; see `durable_anyio.schedules`.
 
         :param trigger_immediately: take the action once at the start.
         :param backfill: times to make up for at the start.
         :param memo: values that lists and descriptions of the schedule show; the action has a memo of its own for its workflows.
+        :param search_attributes: what lists find the schedule by; the action has its own for its workflows.
         :raises ValueError, TypeError: for a schedule that the service would refuse.
         :raises ScheduleAlreadyRunningError: if the id is taken.
-        :raises RPCError: INVALID_ARGUMENT if the spec cannot be understood; the message says what is wrong.
+        :raises RPCError: INVALID_ARGUMENT if the spec cannot be understood or a search attribute is not there; the message says which.
         """
         handle = await create_schedule(
-            self, _checked_name("schedule id", id), schedule, trigger_immediately=trigger_immediately, backfill=backfill, memo=memo
+            self,
+            _checked_name("schedule id", id),
+            schedule,
+            trigger_immediately=trigger_immediately,
+            backfill=backfill,
+            memo=memo,
+            search_attributes=search_attributes,
         )
         return handle
 

@@ -52,6 +52,10 @@ class Case:
         return client.service.request(self.rpc, **fields)
 
 
+def attribute(name: str) -> dict[str, Any]:
+    return {"indexed_fields": {name: {"metadata": {"encoding": b"json/plain"}, "data": b'"x"'}}}
+
+
 def start(name: str, **changes: Any) -> Case:
     return Case(name, CREATE, {"schedule": {"action": {"start_workflow": START | changes}}})
 
@@ -91,6 +95,12 @@ CASES = [
     start("long queue", task_queue={"name": LONG}),
     start("cron", cron_schedule="* * * * *"),
     start("reuse policy", workflow_id_reuse_policy=3),
+    start("unknown attribute", search_attributes=attribute("Nope")),
+    start("attribute of the service", search_attributes=attribute("StartTime")),
+    start("attribute of another type", search_attributes=attribute("TemporalScheduledStartTime")),
+    Case("own unknown attribute", CREATE, {"search_attributes": attribute("Nope")}),
+    Case("own attribute of the service", CREATE, {"search_attributes": attribute("StartTime")}),
+    Case("update unknown attribute", UPDATE, {"search_attributes": attribute("Nope")}, id="there-{}"),
     start("negative execution timeout", workflow_execution_timeout={"seconds": -1}),
     start("negative run timeout", workflow_run_timeout={"seconds": -1}),
     start("negative task timeout", workflow_task_timeout={"seconds": -1}),

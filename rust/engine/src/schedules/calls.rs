@@ -2,6 +2,7 @@
 
 use durable_client::{Code, Status};
 use temporalio_protos::temporal::api::{
+    common::v1::SearchAttributes,
     enums::v1::WorkflowIdReusePolicy,
     errordetails::v1::WorkflowExecutionAlreadyStartedFailure,
     schedule::v1::{Schedule as Definition, SchedulePatch, schedule_action::Action},
@@ -89,6 +90,19 @@ fn check_patch(patch: &SchedulePatch) -> Result<(), Status> {
 }
 
 impl World {
+    /// Refuses attributes that a start would be refused for, and gives each its type's name.
+    fn check_attributes(&self, attributes: &mut Option<SearchAttributes>) -> Result<(), Status> {
+        self.attributes.complete(attributes).map_err(|refused| invalid(refused.text(|text| text)))
+    }
+
+    fn checked_definition(&self, schedule: Option<Definition>) -> Result<Definition, Status> {
+        let mut definition = check_definition(schedule.unwrap_or_default())?;
+        if let Some(Action::StartWorkflow(workflow)) = definition.action.as_mut().and_then(|action| action.action.as_mut()) {
+            self.check_attributes(&mut workflow.search_attributes)?;
+        }
+        Ok(definition)
+    }
+
     fn check_schedule_call(&self, namespace: &str, id: &str) -> Result<(), Status> {
         self.check_namespace(namespace)?;
         // The service's words: it looks for a workflow.
@@ -100,7 +114,7 @@ impl World {
         self.schedules.all.get_mut(id).ok_or_else(|| not_found(format!("schedule not found: {id}")))
     }
 
-    pub fn create_schedule(&mut self, env: &Env, request: api::CreateScheduleRequest) -> Answer {
+    pub fn create_schedule(&mut self, env: &Env, mut request: api::CreateScheduleRequest) -> Answer {
         self.check_namespace(&request.namespace)?;
         let bytes = ID_PREFIX.len() + request.schedule_id.len();
         if bytes > MAX_ID_LENGTH {
@@ -110,7 +124,8 @@ impl World {
             return Err(invalid("RequestId is not set on request."));
         }
         check_request_id(&request.request_id)?;
-        let definition = check_definition(request.schedule.unwrap_or_default())?;
+        let definition = self.checked_definition(request.schedule.take())?;
+        self.check_attributes(&mut request.search_attributes)?;
         self.check_schedule_call(&request.namespace, &request.schedule_id)?;
         request.initial_patch.as_ref().map_or(Ok(()), check_patch)?;
         check_blob("CreateScheduleRequest.Memo", &request.memo)?;
@@ -151,10 +166,11 @@ impl World {
         ))
     }
 
-    pub fn update_schedule(&mut self, env: &Env, request: api::UpdateScheduleRequest) -> Answer {
+    pub fn update_schedule(&mut self, env: &Env, mut request: api::UpdateScheduleRequest) -> Answer {
         self.check_namespace(&request.namespace)?;
         check_request_id(&request.request_id)?;
-        let definition = check_definition(request.schedule.unwrap_or_default())?;
+        let definition = self.checked_definition(request.schedule.take())?;
+        self.check_attributes(&mut request.search_attributes)?;
         check_blob("UpdateScheduleRequest.Memo", &request.memo)?;
         let schedule = self.schedule(&request.namespace, &request.schedule_id)?;
         if schedule.knows_request(&request.request_id) {

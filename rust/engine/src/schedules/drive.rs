@@ -22,7 +22,7 @@ use super::{
     shown::rfc3339,
 };
 use crate::state::{
-    Env, Run, RunKey, World, check_start,
+    Env, Run, RunKey, World, check_start, invalid,
     time::{Nanos, SECOND},
 };
 
@@ -152,12 +152,15 @@ impl World {
                 if !schedule.take_action(start.manual) {
                     continue;
                 }
-                // A start that is refused is lost, as on the service: its id is taken, or its definition has become wrong.
-                if let Some(execution) = self.start_scheduled(env, &schedule, &start) {
-                    if alone {
-                        self.schedules.followed.insert(execution.workflow_id.clone(), id.into());
+                match self.start_scheduled(env, &schedule, &start) {
+                    Ok(execution) => {
+                        if alone {
+                            self.schedules.followed.insert(execution.workflow_id.clone(), id.into());
+                        }
+                        schedule.handle_started(env.now, &start, execution, alone);
                     }
-                    schedule.handle_started(env.now, &start, execution, alone);
+                    // A start that is refused is lost, as on the service: its id is taken, or its definition has become wrong.
+                    Err(status) => schedule.handle_refused(&start, &status.message),
                 }
             }
             if let Some(end) = decision.end {
@@ -175,13 +178,14 @@ impl World {
         format!("temporal-scheduler-{}-{id}", self.namespace)
     }
 
-    fn start_scheduled(&mut self, env: &Env, schedule: &Schedule, start: &BufferedStart) -> Option<WorkflowExecution> {
-        let Some(Action::StartWorkflow(workflow)) = schedule.record.schedule.action.clone()?.action else { return None };
+    fn start_scheduled(&mut self, env: &Env, schedule: &Schedule, start: &BufferedStart) -> Result<WorkflowExecution, Status> {
+        let action = schedule.record.schedule.action.clone().and_then(|action| action.action);
+        let Some(Action::StartWorkflow(workflow)) = action else { return Err(invalid("the schedule has no action that is known here")) };
         let request = self.start_request(env, schedule, start, workflow);
-        check_start(&request).ok()?;
-        let (key, _) = self.start_checked(env, request, None).ok()?;
-        let run = self.runs.get(&key)?;
-        Some(WorkflowExecution { workflow_id: run.record.workflow_id.clone(), run_id: run.record.run_id.clone() })
+        check_start(&request)?;
+        let (key, _) = self.start_checked(env, request, None)?;
+        let run = self.runs.get(&key).ok_or_else(|| invalid("the run ended with its start"))?;
+        Ok(WorkflowExecution { workflow_id: run.record.workflow_id.clone(), run_id: run.record.run_id.clone() })
     }
 
     fn start_request(

@@ -258,8 +258,10 @@ impl Schedule {
     }
 
     /// A workflow was started; what runs beside others is not followed.
+    #[allow(deprecated)] // nothing else in a description has room for it
     pub fn handle_started(&mut self, now: Nanos, start: &BufferedStart, execution: WorkflowExecution, alone: bool) {
         let info = &mut self.record.info;
+        info.invalid_schedule_error.clear();
         info.action_count += 1;
         if alone {
             info.running_workflows.push(execution.clone());
@@ -273,6 +275,13 @@ impl Schedule {
         if info.recent_actions.len() > RECENT_ACTIONS {
             info.recent_actions.remove(0);
         }
+    }
+
+    /// An action could not be taken: descriptions say so until one can.
+    #[allow(deprecated)]
+    pub fn handle_refused(&mut self, start: &BufferedStart, reason: &str) {
+        let scheduled = super::shown::rfc3339(start.nominal.div_euclid(SECOND));
+        self.record.info.invalid_schedule_error = format!("the start of {scheduled} was refused: {reason}");
     }
 
     /// A workflow that it follows has ended.
