@@ -270,7 +270,7 @@ SPECIAL = [[2, "special", 2.5], [2, "special", 2.5], [5, "special", 2.5]]
 PLAIN = [[2, "team", 2.5], [2, "team", 2.5], [5, "team", 2.5]]
 NOT_RETRYABLE, TIMEOUT, ATTEMPTS, NO_POLICY = 2, 3, 4, 5
 FLAKY = RetryPolicy(initial_interval=SECOND, non_retryable_error_types=["Flaky"])
-GROWING = RetryPolicy(initial_interval=SECOND, backoff_coefficient=4.0)
+GROWING = RetryPolicy(initial_interval=SECOND, backoff_coefficient=60.0)
 twice = starts(FailsUntil, 2, retry_policy=ONCE_A_SECOND)
 cron = starts(Counts, 2, cron_schedule=EVERY_SECOND)
 
@@ -307,14 +307,14 @@ CHAIN_SCENARIOS = [
         HangsFirst,
         (),
         gives(2),
-        begin=later(starts(HangsFirst, run_timeout=SECOND, retry_policy=TWICE)),
+        begin=later(starts(HangsFirst, run_timeout=5 * SECOND, retry_policy=TWICE)),
     ),
     Scenario(
         "a workflow not retried beyond its time",
         FailsUntil,
         (9,),
         fails_with("attempt 2", TIMEOUT),
-        begin=starts(FailsUntil, 9, retry_policy=GROWING, execution_timeout=4 * SECOND),
+        begin=starts(FailsUntil, 9, retry_policy=GROWING, execution_timeout=30 * SECOND),
     ),
     Scenario("a run out of time", HangsFirst, (), times_out(NO_POLICY), begin=starts(HangsFirst, run_timeout=SECOND)),
     Scenario(

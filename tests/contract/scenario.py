@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-from durable_anyio import Client
+from durable_anyio import Client, WorkflowHistory
 from durable_anyio.client import WorkflowHandle
 
 Handle = WorkflowHandle[Any, Any]
+#: Names a directory to write the real server's histories to: how `tests/histories` is made.
+RECORD = os.environ.get("DURABLE_ANYIO_RECORD", "")
+ROOT = Path(__file__).parents[2]
+
+
+def record(name: str, history: WorkflowHistory) -> None:
+    """Keeps a scenario's history if asked to; its stack traces do not name this checkout."""
+    if RECORD:
+        file = re.sub(r"\W+", "_", name)
+        (Path(RECORD) / f"{file}.json").write_text(history.to_json().replace(f"{ROOT}/", ""), encoding="utf-8")
 
 
 @dataclass

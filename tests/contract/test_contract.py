@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import re
-from pathlib import Path
-
 import pytest
 
 from durable_anyio import Client, Replayer, Worker
 
 from .activities import ACTIVITIES
-from .scenario import Scenario, server_version
+from .scenario import Scenario, record, server_version
 from .scenarios import SCENARIOS
 from .workflows import WORKFLOWS
 
 pytestmark = pytest.mark.anyio
-HISTORIES = Path(__file__).parent.parent / "histories"
-#: Names a directory to write the real server's histories to: how `tests/histories` is made.
-RECORD = os.environ.get("DURABLE_ANYIO_RECORD", "")
 
 
 @pytest.fixture(params=SCENARIOS, ids=lambda scenario: scenario.name)
@@ -37,6 +30,5 @@ async def test_scenario(client: Client, place: str, unique: str, scenario: Scena
         handle = await scenario.play(client, queue, f"{scenario.name}-{unique}")
     history = await client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id).fetch_history()
     Replayer(workflows=WORKFLOWS).replay(history)
-    if RECORD and place == "real" and cached:
-        name = re.sub(r"\W+", "_", scenario.name)
-        (Path(RECORD) / f"{name}.json").write_text(history.to_json(), encoding="utf-8")
+    if place == "real" and cached:
+        record(scenario.name, history)

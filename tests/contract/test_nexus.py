@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import anyio
 import pytest
@@ -17,15 +14,9 @@ from .conftest import REAL, SERVER
 from .nexus_handler import serving
 from .nexus_scenarios import NEXUS_SCENARIOS, NexusScenario
 from .nexus_workflows import NEXUS_WORKFLOWS, CallsOperation
-from .scenario import Handle
+from .scenario import Handle, record
 
 pytestmark = pytest.mark.anyio
-#: Names a directory to write the real server's histories to: how `tests/histories` is made.
-RECORD = os.environ.get("DURABLE_ANYIO_RECORD", "")
-
-
-def file_name(scenario: NexusScenario) -> str:
-    return re.sub(r"\W+", "_", scenario.name)
 
 
 @pytest.fixture(params=[REAL])
@@ -45,8 +36,8 @@ async def test_scenario(service: Client, unique: str, scenario: NexusScenario, c
         assert await handle.result() == scenario.result
     history = await handle.fetch_history()
     Replayer(workflows=NEXUS_WORKFLOWS).replay(history)
-    if RECORD and cached:
-        (Path(RECORD) / f"{file_name(scenario)}.json").write_text(history.to_json(), encoding="utf-8")
+    if cached:
+        record(scenario.name, history)
 
 
 async def problem(handle: Handle, text: str) -> None:
