@@ -168,16 +168,21 @@ impl World {
         Ok((events, next))
     }
 
+    /// The run whose history is asked for, and where to go on in it: pages after the first stay with the first one's run.
+    fn find_page(&mut self, env: &Env, execution: Option<WorkflowExecution>, token: &[u8]) -> Result<(RunKey, HistoryToken), Status> {
+        let Some(mut execution) = execution else { return Err(invalid("Execution is not set on request.")) };
+        let mut page = HistoryToken::default();
+        if !token.is_empty() {
+            page = HistoryToken::decode(token).map_err(|_| invalid("Invalid NextPageToken."))?;
+            execution.run_id = page.run_id.clone();
+        }
+        Ok((self.find(env, &Some(execution))?, page))
+    }
+
     pub fn get_history(&mut self, env: &Env, call: CallId, request: api::GetWorkflowExecutionHistoryRequest) -> Answer {
         self.check_namespace(&request.namespace)?;
         let close_only = request.history_event_filter_type() == HistoryEventFilterType::CloseEvent;
-        let Some(mut execution) = request.execution else { return Err(invalid("Execution is not set on request.")) };
-        let mut token = HistoryToken::default();
-        if !request.next_page_token.is_empty() {
-            token = HistoryToken::decode(request.next_page_token.as_slice()).map_err(|_| invalid("Invalid NextPageToken."))?;
-            execution.run_id = token.run_id.clone();
-        }
-        let key = self.find(env, &Some(execution))?;
+        let (key, token) = self.find_page(env, request.execution, &request.next_page_token)?;
         let page = usize::try_from(request.maximum_page_size).ok().filter(|size| *size > 0).unwrap_or(DEFAULT_PAGE);
         let from = token.next_event_id.max(1);
         if token.end_event_id > 0 {
@@ -195,13 +200,7 @@ impl World {
     /// A page from the end: the events before the token's, newest first.
     pub fn get_history_reverse(&mut self, env: &Env, request: api::GetWorkflowExecutionHistoryReverseRequest) -> Answer {
         self.check_namespace(&request.namespace)?;
-        let Some(mut execution) = request.execution else { return Err(invalid("Execution is not set on request.")) };
-        let mut token = HistoryToken::default();
-        if !request.next_page_token.is_empty() {
-            token = HistoryToken::decode(request.next_page_token.as_slice()).map_err(|_| invalid("Invalid NextPageToken."))?;
-            execution.run_id = token.run_id.clone();
-        }
-        let key = self.find(env, &Some(execution))?;
+        let (key, token) = self.find_page(env, request.execution, &request.next_page_token)?;
         let Some(run) = self.runs.get(&key) else { return Err(not_found("the run has gone")) };
         let last = run.record.next_event_id;
         let end = if token.next_event_id > 0 { token.next_event_id.min(last) } else { last };
