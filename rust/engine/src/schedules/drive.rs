@@ -245,10 +245,7 @@ impl World {
                     ..Default::default()
                 },
             ),
-            End::Terminate => {
-                run.terminate(env.now, "terminated by schedule overlap policy".into(), None, identity);
-                self.note_closed(key);
-            }
+            End::Terminate => run.terminate(env.now, "terminated by schedule overlap policy".into(), None, identity),
         }
     }
 

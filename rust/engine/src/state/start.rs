@@ -344,7 +344,6 @@ impl World {
                 if let Some(run) = self.run_mut(key) {
                     let details = encoded(&format!("terminated by new runID: {run_id}"));
                     run.terminate(env.now, "TerminateIfRunning WorkflowIdReusePolicy".into(), details, "history-service".into());
-                    self.note_closed(key);
                 }
             }
             Conflict::Free => {}
@@ -535,8 +534,6 @@ impl World {
         check_blob("TerminateWorkflowExecutionRequest.Details", &request.details)?;
         let reason = if request.reason.is_empty() { NO_REASON.to_owned() } else { request.reason };
         run.terminate(env.now, reason, request.details, request.identity);
-        let key = run.key;
-        self.note_closed(key);
         Ok(Some(api::TerminateWorkflowExecutionResponse::default().into()))
     }
 }

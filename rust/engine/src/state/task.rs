@@ -379,9 +379,6 @@ impl World {
         let hand_back = request.force_create_new_workflow_task && request.return_new_workflow_task && !applied.closed;
         let carried = std::mem::take(&mut run.started_queries);
         self.answer_queries(carried, key, request.query_results);
-        if applied.closed {
-            self.note_closed(key);
-        }
         if let Some(following) = applied.following {
             self.begin_following(env, key, following);
         }

@@ -518,6 +518,7 @@ impl World {
         }
     }
 
+    /// The run waits for its turn to leave the memory; called once, by `handle_close`.
     pub fn note_closed(&mut self, key: RunKey) {
         self.closed.push_back(key);
     }
