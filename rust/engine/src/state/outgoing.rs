@@ -365,18 +365,17 @@ impl World {
         let execution = signal.execution.unwrap_or_default();
         let key = self.target(env, &source, &execution, signal.child_workflow_only);
         let delivered = key.and_then(|key| self.run_mut(key)).filter(|run| run.is_open()).map(|run| {
-            run.add_outside(
+            run.signal(
                 env.now,
-                Attributes::WorkflowExecutionSignaledEventAttributes(WorkflowExecutionSignaledEventAttributes {
+                WorkflowExecutionSignaledEventAttributes {
                     signal_name: signal.signal_name,
                     input: signal.input,
                     identity: SERVICE.into(),
                     header: signal.header,
                     external_workflow_execution: Some(source),
                     ..Default::default()
-                }),
+                },
             );
-            run.schedule_task(env.now);
         });
         let (namespace, control) = (self.namespace.clone(), signal.control);
         let Some(run) = self.run_mut(from) else { return };

@@ -54,35 +54,18 @@ enum Conflict {
 }
 
 impl Run {
-    pub fn signal(
-        &mut self,
-        now: Nanos,
-        name: String,
-        input: Option<Payloads>,
-        identity: String,
-        request_id: String,
-        header: Option<temporalio_protos::temporal::api::common::v1::Header>,
-    ) {
-        if !request_id.is_empty() {
-            if self.record.signal_requests.contains(&request_id) {
+    /// Delivers a signal, unless its request id says that it has been already.
+    pub fn signal(&mut self, now: Nanos, signal: WorkflowExecutionSignaledEventAttributes) {
+        if !signal.request_id.is_empty() {
+            if self.record.signal_requests.contains(&signal.request_id) {
                 return;
             }
             if self.record.signal_requests.len() >= MAX_SIGNAL_REQUESTS {
                 self.record.signal_requests.remove(0);
             }
-            self.record.signal_requests.push(request_id.clone());
+            self.record.signal_requests.push(signal.request_id.clone());
         }
-        self.add_outside(
-            now,
-            Attributes::WorkflowExecutionSignaledEventAttributes(WorkflowExecutionSignaledEventAttributes {
-                signal_name: name,
-                input,
-                identity,
-                header,
-                request_id,
-                ..Default::default()
-            }),
-        );
+        self.add_outside(now, Attributes::WorkflowExecutionSignaledEventAttributes(signal));
         self.schedule_task(now);
     }
 
@@ -479,10 +462,17 @@ impl World {
             ..Default::default()
         };
         check_start(&start)?;
-        let mut signal = Some((request.signal_name, request.signal_input, request.identity, request.request_id, request.header));
+        let mut signal = Some(WorkflowExecutionSignaledEventAttributes {
+            signal_name: request.signal_name,
+            input: request.signal_input,
+            identity: request.identity,
+            request_id: request.request_id,
+            header: request.header,
+            ..Default::default()
+        });
         let mut send = |run: &mut Run| {
-            if let Some((name, input, identity, request_id, header)) = signal.take().filter(|_| run.is_open()) {
-                run.signal(env.now, name, input, identity, request_id, header);
+            if let Some(signal) = signal.take().filter(|_| run.is_open()) {
+                run.signal(env.now, signal);
             }
         };
         let (key, started) = self.start_with(env, start, None, &mut send)?;
@@ -510,7 +500,15 @@ impl World {
         check_length("RequestId", &request.request_id)?;
         check_blob("SignalWorkflowExecutionRequest.Input", &request.input)?;
         let run = self.find_open(env, &request.workflow_execution)?;
-        run.signal(env.now, request.signal_name, request.input, request.identity, request.request_id, request.header);
+        let signal = WorkflowExecutionSignaledEventAttributes {
+            signal_name: request.signal_name,
+            input: request.input,
+            identity: request.identity,
+            request_id: request.request_id,
+            header: request.header,
+            ..Default::default()
+        };
+        run.signal(env.now, signal);
         Ok(Some(api::SignalWorkflowExecutionResponse::default().into()))
     }
 
