@@ -524,62 +524,33 @@ fn child_end(child: &Run, namespace: String, initiated_event_id: i64, started_ev
     let workflow_execution = Some(child.execution());
     let workflow_type = Some(WorkflowType { name: child.workflow_type().into() });
     let namespace_id = namespace.clone();
+    macro_rules! end {
+        ($event:ident { $($field:ident: $value:expr),* }) => {
+            Attributes::$event($event {
+                $($field: $value,)*
+                namespace,
+                namespace_id,
+                workflow_execution,
+                workflow_type,
+                initiated_event_id,
+                started_event_id,
+            })
+        };
+    }
     Some(match child.tail.last()?.attributes.clone()? {
-        Attributes::WorkflowExecutionCompletedEventAttributes(end) => {
-            Attributes::ChildWorkflowExecutionCompletedEventAttributes(ChildWorkflowExecutionCompletedEventAttributes {
-                result: end.result,
-                namespace,
-                namespace_id,
-                workflow_execution,
-                workflow_type,
-                initiated_event_id,
-                started_event_id,
-            })
+        Attributes::WorkflowExecutionCompletedEventAttributes(run) => {
+            end!(ChildWorkflowExecutionCompletedEventAttributes { result: run.result })
         }
-        Attributes::WorkflowExecutionFailedEventAttributes(end) => {
-            Attributes::ChildWorkflowExecutionFailedEventAttributes(ChildWorkflowExecutionFailedEventAttributes {
-                failure: end.failure,
-                namespace,
-                namespace_id,
-                workflow_execution,
-                workflow_type,
-                initiated_event_id,
-                started_event_id,
-                retry_state: end.retry_state,
-            })
+        Attributes::WorkflowExecutionFailedEventAttributes(run) => {
+            end!(ChildWorkflowExecutionFailedEventAttributes { failure: run.failure, retry_state: run.retry_state })
         }
-        Attributes::WorkflowExecutionCanceledEventAttributes(end) => {
-            Attributes::ChildWorkflowExecutionCanceledEventAttributes(ChildWorkflowExecutionCanceledEventAttributes {
-                details: end.details,
-                namespace,
-                namespace_id,
-                workflow_execution,
-                workflow_type,
-                initiated_event_id,
-                started_event_id,
-            })
+        Attributes::WorkflowExecutionCanceledEventAttributes(run) => {
+            end!(ChildWorkflowExecutionCanceledEventAttributes { details: run.details })
         }
-        Attributes::WorkflowExecutionTimedOutEventAttributes(end) => {
-            Attributes::ChildWorkflowExecutionTimedOutEventAttributes(ChildWorkflowExecutionTimedOutEventAttributes {
-                namespace,
-                namespace_id,
-                workflow_execution,
-                workflow_type,
-                initiated_event_id,
-                started_event_id,
-                retry_state: end.retry_state,
-            })
+        Attributes::WorkflowExecutionTimedOutEventAttributes(run) => {
+            end!(ChildWorkflowExecutionTimedOutEventAttributes { retry_state: run.retry_state })
         }
-        Attributes::WorkflowExecutionTerminatedEventAttributes(_) => {
-            Attributes::ChildWorkflowExecutionTerminatedEventAttributes(ChildWorkflowExecutionTerminatedEventAttributes {
-                namespace,
-                namespace_id,
-                workflow_execution,
-                workflow_type,
-                initiated_event_id,
-                started_event_id,
-            })
-        }
+        Attributes::WorkflowExecutionTerminatedEventAttributes(_) => end!(ChildWorkflowExecutionTerminatedEventAttributes {}),
         _ => return None,
     })
 }
