@@ -76,42 +76,27 @@ fn execution(workflow_id: &str, run_id: &str) -> Option<WorkflowExecution> {
 impl World {
     /// Fills in which event started what an event ends: known only when it is written.
     pub fn resolve_references(&mut self, event: &mut HistoryEvent) {
-        let event_id = event.event_id;
-        let started = |ids: &BTreeMap<i64, i64>, of: i64| ids.get(&of).copied().unwrap_or_default();
-        match &mut event.attributes {
+        let (what, started_event_id) = match &mut event.attributes {
             Some(Attributes::ActivityTaskStartedEventAttributes(a)) => {
-                self.started_ids.insert(a.scheduled_event_id, event_id);
-            }
-            Some(Attributes::ActivityTaskCompletedEventAttributes(a)) => {
-                a.started_event_id = started(&self.started_ids, a.scheduled_event_id)
-            }
-            Some(Attributes::ActivityTaskFailedEventAttributes(a)) => a.started_event_id = started(&self.started_ids, a.scheduled_event_id),
-            Some(Attributes::ActivityTaskCanceledEventAttributes(a)) => {
-                a.started_event_id = started(&self.started_ids, a.scheduled_event_id)
-            }
-            Some(Attributes::ActivityTaskTimedOutEventAttributes(a)) => {
-                a.started_event_id = started(&self.started_ids, a.scheduled_event_id)
+                self.started_ids.insert(a.scheduled_event_id, event.event_id);
+                return;
             }
             Some(Attributes::ChildWorkflowExecutionStartedEventAttributes(a)) => {
-                self.started_ids.insert(a.initiated_event_id, event_id);
+                self.started_ids.insert(a.initiated_event_id, event.event_id);
+                return;
             }
-            Some(Attributes::ChildWorkflowExecutionCompletedEventAttributes(a)) => {
-                a.started_event_id = started(&self.started_ids, a.initiated_event_id);
-            }
-            Some(Attributes::ChildWorkflowExecutionFailedEventAttributes(a)) => {
-                a.started_event_id = started(&self.started_ids, a.initiated_event_id);
-            }
-            Some(Attributes::ChildWorkflowExecutionCanceledEventAttributes(a)) => {
-                a.started_event_id = started(&self.started_ids, a.initiated_event_id);
-            }
-            Some(Attributes::ChildWorkflowExecutionTimedOutEventAttributes(a)) => {
-                a.started_event_id = started(&self.started_ids, a.initiated_event_id);
-            }
-            Some(Attributes::ChildWorkflowExecutionTerminatedEventAttributes(a)) => {
-                a.started_event_id = started(&self.started_ids, a.initiated_event_id);
-            }
-            _ => {}
-        }
+            Some(Attributes::ActivityTaskCompletedEventAttributes(a)) => (a.scheduled_event_id, &mut a.started_event_id),
+            Some(Attributes::ActivityTaskFailedEventAttributes(a)) => (a.scheduled_event_id, &mut a.started_event_id),
+            Some(Attributes::ActivityTaskCanceledEventAttributes(a)) => (a.scheduled_event_id, &mut a.started_event_id),
+            Some(Attributes::ActivityTaskTimedOutEventAttributes(a)) => (a.scheduled_event_id, &mut a.started_event_id),
+            Some(Attributes::ChildWorkflowExecutionCompletedEventAttributes(a)) => (a.initiated_event_id, &mut a.started_event_id),
+            Some(Attributes::ChildWorkflowExecutionFailedEventAttributes(a)) => (a.initiated_event_id, &mut a.started_event_id),
+            Some(Attributes::ChildWorkflowExecutionCanceledEventAttributes(a)) => (a.initiated_event_id, &mut a.started_event_id),
+            Some(Attributes::ChildWorkflowExecutionTimedOutEventAttributes(a)) => (a.initiated_event_id, &mut a.started_event_id),
+            Some(Attributes::ChildWorkflowExecutionTerminatedEventAttributes(a)) => (a.initiated_event_id, &mut a.started_event_id),
+            _ => return,
+        };
+        *started_event_id = self.started_ids.get(&what).copied().unwrap_or_default();
     }
 }
 
