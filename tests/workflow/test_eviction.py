@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import os
@@ -31,7 +32,7 @@ AT_ONCE = 50
 # What a process may keep on its own account: a cache of the interpreter that grows, a page that is half used. An idle run has a hundred
 # objects and 10 KiB in Python alone.
 OBJECTS_KEPT = 200
-RESIDENT_BYTES_KEPT_A_RUN = 4 * 1024
+BYTES_KEPT_A_RUN = 4 * 1024
 
 
 @activity.defn(start_to_close_timeout=timedelta(seconds=1))
@@ -114,15 +115,37 @@ def rust_threads() -> int:
     return len({int(task) for task in os.listdir(tasks)} - python) if tasks.exists() else 0
 
 
-def resident_bytes() -> int:
-    statistics = Path("/proc/self/statm")
-    if not statistics.exists():
-        pytest.skip("the system does not say how much memory the process has")
-    return int(statistics.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+FIELDS = ["arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"]
 
 
-async def lengths(handles: Handles) -> list[int]:
-    return [(await handle.describe()).history_length for handle in handles]
+class Allocated(ctypes.Structure):
+    """What glibc says of its memory: `struct mallinfo2`."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in FIELDS]
+
+
+def allocated_bytes() -> int:
+    """What is in use outside of Python's own objects, in all threads. The resident set says less: it also has what the allocator keeps of
+    what was freed, which is the more the busier the machine is."""
+    ask = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if ask is None:
+        pytest.skip("the system does not say how much memory is in use")
+    ask.restype = Allocated
+    told = ask()
+    return int(told.uordblks + told.hblkhd)
+
+
+OWN_EVENTS = {"workflow_execution_started 1", "timer_started 1", "timer_fired 1"}
+
+
+async def kinds(handles: Handles) -> set[str]:
+    """Which events the runs have and how many of each, workflow tasks left out."""
+    found: set[str] = set()
+    for handle in handles:
+        events = (await handle.fetch_history()).events
+        counts = Counter(str(event.WhichOneof("attributes")).removesuffix("_event_attributes") for event in events)
+        found.update(f"{kind} {count}" for kind, count in counts.items() if not kind.startswith("workflow_task"))
+    return found
 
 
 async def test_hundreds_of_runs_leave_nothing_behind(env: WorkflowEnvironment, task_queue: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -134,21 +157,21 @@ async def test_hundreds_of_runs_leave_nothing_behind(env: WorkflowEnvironment, t
         # Not how many there are: idle threads of earlier tests end meanwhile.
         python, rust = set(threading.enumerate()), rust_threads()
         objects = len(gc.get_objects())
-        events = await lengths(handles[:100])
-        for _ in range(4):  # an allocator may still be finding its size; a leak grows in every round
-            kept = resident_bytes()
+        for _ in range(4):  # a cache may still be finding its size; a leak grows in every round
+            kept = allocated_bytes()
             for how in ("cancelled", "shut down"):
                 await round_of(env.client, task_queue, handles, how)
             gc.collect()
             assert len(gc.get_objects()) - objects <= OBJECTS_KEPT
-            grown = (resident_bytes() - kept) / RUNS
-            if grown <= RESIDENT_BYTES_KEPT_A_RUN:
+            grown = (allocated_bytes() - kept) / RUNS
+            if grown <= BYTES_KEPT_A_RUN:
                 break
-        assert grown <= RESIDENT_BYTES_KEPT_A_RUN
+        assert grown <= BYTES_KEPT_A_RUN
         assert not set(threading.enumerate()) - python
         # A thread of the runtime may have gone to sleep, or be about to; a leak would add one for each worker at least.
         assert rust_threads() <= rust + 1
-        assert await lengths(handles[:100]) == events, "closing a run made commands"
+        # Virtual time goes on while queries wait, so that the deadline may have passed.
+        assert await kinds(handles[:100]) <= OWN_EVENTS, "closing a run made commands"
 
 
 async def test_what_closing_code_does_is_neither_done_nor_logged(

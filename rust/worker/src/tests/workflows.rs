@@ -24,7 +24,7 @@ use super::{
     scripted_service::{Handle, ScriptedService},
     sink::{Items, TestSink, next, none_within},
 };
-use crate::{Worker, WorkerOptions};
+use crate::{Worker, WorkerOptions, poller::Slots};
 
 pub(super) fn event(event_id: i64) -> HistoryEvent {
     HistoryEvent { event_id, ..Default::default() }
@@ -136,6 +136,30 @@ async fn without_a_cache_a_run_is_evicted_after_every_task() {
     bench.run_task(task("a", "waits", 1), 2).await;
     assert_eq!(bench.step().await, ("a".into(), Some("the cache is full".into())));
     assert!(bench.stop().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_comes_while_its_run_is_evicted_waits_for_that() {
+    let mut bench = bench(0);
+    bench.service.offer(task("a", "waits", 1));
+    let first = next(&mut bench.items.activations).await;
+    bench.complete(&first);
+    let eviction = next(&mut bench.items.activations).await;
+    bench.service.offer(task("a", "waits", 1));
+    assert!(none_within(&mut bench.items.activations, Duration::from_secs(5)).await);
+    bench.complete(&eviction);
+    assert_eq!(bench.step().await, ("a".into(), None));
+}
+
+#[test]
+fn neither_of_two_queues_takes_every_slot() {
+    for limit in [0, 1, 2, 5] {
+        let (normal, sticky) = Slots::two(limit);
+        for (greedy, other) in [(&normal, &sticky), (&sticky, &normal)] {
+            let taken: Vec<_> = std::iter::from_fn(|| greedy.try_take()).collect();
+            assert!(!taken.is_empty() && other.try_take().is_some(), "of {limit} slots, one queue has {}", taken.len());
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
