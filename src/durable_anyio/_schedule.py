@@ -13,6 +13,7 @@ from . import _definitions
 from ._bridge import proto
 from ._schedule_spec import ScheduleSpec, set_time
 from ._search_attributes import TypedSearchAttributes, decode_search_attributes, encode_search_attributes
+from ._start import start_request
 from .common import RetryPolicy
 
 if TYPE_CHECKING:
@@ -184,7 +185,8 @@ class ScheduleActionStartWorkflow(ScheduleAction):
         :raises DataConversionError: an argument cannot be encoded.
         """
         args = [None if isinstance(arg, _Payload) else arg for arg in self.args]
-        start = client.start_request(
+        start = start_request(
+            client,
             self.workflow,
             tuple(args),
             {

@@ -12,12 +12,13 @@ from . import _definitions
 from ._bridge import proto
 from ._failure import exception_from_failure
 from ._service import error_detail
+from ._start import StartOptions, start_refused, start_request
 from .common import WorkflowIDConflictPolicy, WorkflowUpdateStage
 from .exceptions import RPCError, RPCStatusCode, WorkflowUpdateFailedError
 
 if TYPE_CHECKING:
     from ._handle import WorkflowHandle
-    from .client import Client, StartOptions
+    from .client import Client
 
 __all__ = ["WithStartWorkflowOperation", "WorkflowUpdateHandle", "start_update", "start_update_with_start"]
 
@@ -234,7 +235,7 @@ async def start_update_with_start(
         raise RuntimeError("this WithStartWorkflowOperation was used already\nhint: make one for each call")
     operation.is_used = True
     try:
-        start = client.start_request(operation.name, operation.args, operation.options)
+        start = start_request(client, operation.name, operation.args, operation.options)
         request = _request(client, {"workflow_id": start.workflow_id}, update, args, id, stage)
         started = _update_handle(client, request, update, result_type)
         operations = [{"start_workflow": start}, {"update_workflow": request}]
@@ -284,5 +285,5 @@ def _told(client: Client, error: RPCError, start: Any, operation: WithStartWorkf
             continue
         packed = proto.message("google.rpc.Status")(code=status.code, message=status.message, details=status.details)
         refusal = RPCError(status.message, status.code, packed.SerializeToString())
-        return client.start_refused(refusal, start) if index == 0 else refusal
+        return start_refused(refusal, start) if index == 0 else refusal
     return error
