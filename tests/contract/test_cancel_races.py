@@ -1,6 +1,16 @@
 """Cancel against complete between real workers and services, where the order can be forced: in two tasks, and in one that found both.
 
-`tests/workflow/test_cancel_matrix.py` has every kind of operation, activation by activation.
+| kind                                      | cancelled first | completed first | both while nobody looked              |
+|-------------------------------------------|-----------------|-----------------|---------------------------------------|
+| timer                                     | yes             | yes             | yes                                   |
+| activity: try, wait, abandon              | yes             | yes             | yes                                   |
+| child: wait, try, abandon                 | yes             | yes             | yes                                   |
+| local activity: try, wait                 | yes             | yes             | it runs in the worker that looks      |
+| signal, cancel request to another         | -               | yes             | they are over before one could cancel |
+| Nexus operation                           | `nexus_scenarios.py`: each cancellation type, on a real server only       |
+
+An update ends by its handler; what its handler waits for is one of these. `tests/workflow/test_cancel_matrix.py` has every kind of
+operation in every order, activation by activation, and `rust/core/tests/cancel` event by event.
 """
 
 from __future__ import annotations
@@ -15,13 +25,13 @@ import pytest
 
 from durable_anyio import Client, Replayer, Worker, activity, workflow
 from durable_anyio.testing import WorkflowEnvironment
-from durable_anyio.workflow import ActivityCancellationType, ParentClosePolicy
+from durable_anyio.workflow import ActivityCancellationType, ChildWorkflowCancellationType, ParentClosePolicy
 
 from .conftest import SERVER
 from .scenario import Handle
 
 pytestmark = pytest.mark.anyio
-LONG = timedelta(seconds=60)
+SECOND, LONG = timedelta(seconds=1), timedelta(seconds=60)
 gates: dict[str, threading.Event] = {}
 running: set[str] = set()
 
@@ -48,6 +58,18 @@ class EndsWhenTold:
         self.is_over = True
 
 
+CHILD_TYPES = {
+    "child": ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+    "left child": ChildWorkflowCancellationType.TRY_CANCEL,
+    "abandoned child": ChildWorkflowCancellationType.ABANDON,
+}
+LOCAL = {
+    "local activity": ActivityCancellationType.TRY_CANCEL,
+    "waited local activity": ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+}
+EXTERNAL = ["external signal", "external cancel"]
+
+
 @workflow.defn
 class Race:
     """One thing in a scope that the signal `leave` cancels; then waits there for the signal `end`."""
@@ -70,10 +92,20 @@ class Race:
         if kind == "timer":
             await anyio.sleep(seconds)
             return "done"
-        if kind == "child":
+        if kind in CHILD_TYPES:
             return await workflow.execute_child_workflow(
-                EndsWhenTold.run, id=f"{name}/child", task_queue=queue, parent_close_policy=ParentClosePolicy.TERMINATE
+                EndsWhenTold.run,
+                id=f"{name}/child",
+                task_queue=queue,
+                parent_close_policy=ParentClosePolicy.TERMINATE,
+                cancellation_type=CHILD_TYPES[kind],
             )
+        if kind in EXTERNAL:
+            other = workflow.get_external_workflow_handle_for(EndsWhenTold.run, f"{name}/other")
+            await (other.signal(EndsWhenTold.end) if kind == "external signal" else other.cancel())
+            return "done"
+        if kind in LOCAL:
+            return await workflow.execute_local_activity(pass_gate, name, cancellation_type=LOCAL[kind])
         cancellation = {
             "activity": ActivityCancellationType.TRY_CANCEL,
             "waited activity": ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
@@ -93,6 +125,10 @@ class Race:
     def so_far(self) -> str:
         return self.value
 
+    @workflow.query
+    def has_left(self) -> bool:
+        return self.scope.cancel_called
+
 
 class Table:
     """A run of `Race`, and how its operation is ended from outside."""
@@ -105,16 +141,23 @@ class Table:
         self.handle: Handle
 
     def worker(self) -> Worker:
-        return Worker(self.client, task_queue=self.queue, workflows=[Race])
+        return Worker(self.client, task_queue=self.queue, workflows=[Race], activities=[pass_gate])
 
     def others(self) -> Worker:
         return Worker(self.client, task_queue=f"{self.queue}-others", workflows=[EndsWhenTold], activities=[pass_gate])
 
     async def begin(self, seconds: float = 60) -> None:
-        self.handle = await self.client.start_workflow(Race.run, self.kind, seconds, id=self.id, task_queue=self.queue)
+        if self.kind in EXTERNAL:
+            await self.client.start_workflow(EndsWhenTold.run, id=f"{self.id}/other", task_queue=f"{self.queue}-others")
+        # The task is kept for a local activity for so long: then it is told of signals.
+        self.handle = await self.client.start_workflow(
+            Race.run, self.kind, seconds, id=self.id, task_queue=self.queue, task_timeout=SECOND if self.kind in LOCAL else None
+        )
+        if self.kind in EXTERNAL:
+            return
         if self.kind == "timer":
             await self.until("timer_started")
-        elif self.kind == "child":
+        elif self.kind in CHILD_TYPES:
             await self.until("child_workflow_execution_started")
         else:
             while self.id not in running:
@@ -124,12 +167,14 @@ class Table:
         """Ends the operation; returns when the service has written that down."""
         if self.kind == "timer":
             await self.until("timer_fired")
-        elif self.kind == "child":
+        elif self.kind in EXTERNAL:
+            pass
+        elif self.kind in CHILD_TYPES:
             await self.client.get_workflow_handle(f"{self.id}/child").signal("end")
             await self.until("child_workflow_execution_completed")
         else:
             gates.setdefault(self.id, threading.Event()).set()
-            await self.until("activity_task_completed")
+            await self.until("marker_recorded" if self.kind in LOCAL else "activity_task_completed")
 
     async def until(self, kind: str) -> None:
         while kind not in await self.kinds():
@@ -142,7 +187,7 @@ class Table:
     async def check(self, expected: list[Any], cancels: int) -> None:
         assert await self.handle.result() == expected
         asked = {"activity_task_cancel_requested", "timer_canceled", "request_cancel_external_workflow_execution_initiated"}
-        assert len([kind for kind in await self.kinds() if kind in asked]) == cancels
+        assert len([kind for kind in await self.kinds() if kind in asked]) == cancels + (self.kind == "external cancel")
         Replayer(workflows=[Race]).replay(await self.handle.fetch_history())
 
 
@@ -157,12 +202,15 @@ async def client(place: str) -> AsyncIterator[Client]:
             yield environment.client
 
 
-KINDS = ["timer", "activity", "waited activity", "abandoned activity", "child"]
+LATER = ["timer", "activity", "waited activity", "abandoned activity", *CHILD_TYPES]
+"""What waits for something outside of the worker."""
+
+each = pytest.mark.parametrize
 
 
-@pytest.fixture(params=KINDS)
-async def table(request: pytest.FixtureRequest, client: Client, unique: str) -> AsyncIterator[Table]:
-    one = Table(client, unique, request.param)
+@pytest.fixture
+async def table(kind: str, client: Client, unique: str) -> AsyncIterator[Table]:
+    one = Table(client, unique, kind)
     try:
         async with one.others():
             with anyio.fail_after(40):
@@ -172,11 +220,22 @@ async def table(request: pytest.FixtureRequest, client: Client, unique: str) -> 
         gates.setdefault(one.id, threading.Event()).set()
 
 
+@each("kind", [*LATER, *LOCAL])
 async def test_cancelled_first(table: Table) -> None:
     async with table.worker():
         await table.begin()
         await table.handle.signal(Race.leave)
-        cancels = 0 if table.kind == "abandoned activity" else 1
+        cancels = 0 if table.kind.startswith("abandoned") or table.kind in LOCAL else 1
+        if table.kind in LOCAL:
+            while not await table.handle.query(Race.has_left):
+                await anyio.sleep(0.005)
+            if table.kind == "local activity":
+                await table.check(["", True], cancels)
+                gates.setdefault(table.id, threading.Event()).set()
+                return
+            await table.complete()
+            await table.check(["done", True], cancels)
+            return
         if table.kind in ("waited activity", "child"):
             kind = "activity_task_cancel_requested" if table.kind != "child" else "request_cancel_external_workflow_execution_initiated"
             await table.until(kind)
@@ -189,6 +248,7 @@ async def test_cancelled_first(table: Table) -> None:
         await table.check(["", True], cancels)
 
 
+@each("kind", [*LATER, *LOCAL, *EXTERNAL])
 async def test_completed_first(table: Table) -> None:
     async with table.worker():
         await table.begin(seconds=0.2)
@@ -199,7 +259,8 @@ async def test_completed_first(table: Table) -> None:
         await table.check(["done", True], 0)
 
 
-@pytest.mark.parametrize("first", ["cancelled", "completed"])
+@each("kind", LATER)
+@each("first", ["cancelled", "completed"])
 async def test_both_while_nobody_looked(table: Table, first: str) -> None:
     """The worker finds both in one task: what came is delivered, whichever was first."""
     steps: list[Callable[[], Awaitable[None]]] = [lambda: table.handle.signal(Race.leave), table.complete]

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import durable_anyio
 
-from .table import BACKEND, INSTANCE, MUTANTS, Mutant
+from .table import BACKEND, MUTANTS, Mutant
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(durable_anyio.__file__).parent
@@ -143,7 +143,7 @@ def main(arguments: list[str]) -> int:
         apply(mutant, (PACKAGE / mutant.file).read_text())
     began = time.perf_counter()
     with broken_package(None) as package:
-        code, output = run_tests(package, tuple(dict.fromkeys(BACKEND + INSTANCE)))
+        code, output = run_tests(package, tuple(dict.fromkeys([*BACKEND, *(path for mutant in chosen for path in mutant.tests)])))
     if code != 0:
         print(f"the tests fail without any mutant:\n{output[-4000:]}")
         return 1

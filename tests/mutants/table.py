@@ -16,6 +16,7 @@ BACKEND = tuple(f"tests/backend/test_{name}.py" for name in (*_QUICK, *sorted(_N
 """The quick ones first: the first test that notices is the last that runs."""
 
 INSTANCE = ("tests/workflow/test_instance.py",)
+CANCELS = ("tests/workflow/test_cancel_matrix.py", "tests/workflow/test_relations.py", "tests/workflow/test_nexus.py")
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,19 @@ OPERATIONS = [
            "[task.cancel() for task in self.scheduler.tasks if task.root_scope]", INSTANCE),
 ]  # fmt: skip
 
+LOCALS, RELATIONS, NEXUS = "_workflow_local_activities.py", "_workflow_relations.py", "_workflow_nexus_operations.py"
+
+CANCELLATIONS = [
+    Mutant("a cancelled local activity is tried again", LOCALS, "LocalActivities.resolve", "if handle.operation.cancel_requested:",
+           "if False:", CANCELS),
+    Mutant("a rest outlives its cancellation", LOCALS, "LocalActivities.request_cancel", "self._cancel_timer(handle.timer)", "pass",
+           CANCELS),
+    Mutant("a child's end does not know what its start was asked", RELATIONS, "StartedChild._on_cancel",
+           "self.started.cancel_requested = self.result.cancel_requested = True", "pass", CANCELS),
+    Mutant("a signal to another workflow is left at once", RELATIONS, "Relations.signal", 'mode="wait"', 'mode="try"', CANCELS),
+    Mutant("a cancel request for another workflow is left at once", RELATIONS, "Relations.cancel", 'mode="wait"', 'mode="try"', CANCELS),
+]  # fmt: skip
+
 STEPS = [
     Mutant("asyncio's loop visible in a step", HOSTS, "Step.__enter__", "_set_running_loop(None)", "pass"),
     Mutant("Trio's run visible in a step", HOSTS, "Step.__enter__", "self._trio.clear()", "pass"),
@@ -213,4 +227,4 @@ STEPS = [
     Mutant("foreign traps are taken for checkpoints", SCHEDULER, "Scheduler._resume", "error=poisoned(foreign_trap(trap, task.name))", ""),
 ]  # fmt: skip
 
-MUTANTS = ORDER + WAITS + SCOPES + GROUPS + TIME + OPERATIONS + STEPS
+MUTANTS = ORDER + WAITS + SCOPES + GROUPS + TIME + OPERATIONS + CANCELLATIONS + STEPS
