@@ -51,7 +51,7 @@ class TLSConfig:
 class HistoryLimits:
     """How long a history may become in an embedded engine before its workflow is terminated; the service's own numbers.
 
-    The first client that opens a database file decides for all of the process.
+    The first client that opens a database file decides for all of the process; one that asks for other limits is refused.
     """
 
     events: int = 51_200

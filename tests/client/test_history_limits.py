@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import anyio
 import pytest
 
 from durable_anyio import Client, Worker, workflow
 from durable_anyio.client import HistoryLimits
-from durable_anyio.exceptions import TerminatedError, WorkflowFailureError
+from durable_anyio.exceptions import RPCError, RPCStatusCode, TerminatedError, WorkflowFailureError
 
 
 @workflow.defn
@@ -35,6 +37,25 @@ async def test_a_history_that_grows_beyond_its_limit_ends_its_workflow(limits: H
             await client.execute_workflow(Grows.run, 150, id="long", task_queue="q")
         assert isinstance(caught.value.cause, TerminatedError)
         assert caught.value.cause.message == reason
+
+
+@pytest.mark.anyio
+async def test_clients_of_one_file_have_the_same_limits(tmp_path: Path) -> None:
+    """Whoever asks for others is told, instead of having limits that are not kept; whoever asks for none takes what there is."""
+    target = f"sqlite:{tmp_path}/shop.db"
+    limits = HistoryLimits(events=100)
+    async with Client.connect(target, history_limits=limits):
+        for same in (limits, None):
+            async with Client.connect(target, history_limits=same):
+                pass
+        with pytest.raises(RPCError, match="history limits of 100 events") as refused:
+            await Client.connect(target, history_limits=HistoryLimits(events=200))
+        assert refused.value.status is RPCStatusCode.FAILED_PRECONDITION
+    async with Client.connect(target, history_limits=HistoryLimits(events=200)):
+        pass
+    async with Client.connect(target):
+        with pytest.raises(RPCError, match="history limits of 51200 events"):
+            await Client.connect(target, history_limits=limits)
 
 
 @pytest.mark.parametrize(("events", "size_bytes"), [(0, 1), (1, -1)])

@@ -93,13 +93,16 @@ async fn embedded(location: Location, command: Connect) -> Result<Target, Status
 }
 
 /// On this seam 0 is "as the service has it".
-fn limits(command: &Connect) -> Limits {
+fn limits(command: &Connect) -> Option<Limits> {
+    if command.max_history_events == 0 && command.max_history_bytes == 0 {
+        return None;
+    }
     let or = |number: u64, default: i64| if number == 0 { default } else { i64::try_from(number).unwrap_or(i64::MAX) };
     let default = Limits::default();
-    Limits {
+    Some(Limits {
         history_events: or(command.max_history_events, default.history_events),
         history_bytes: or(command.max_history_bytes, default.history_bytes),
-    }
+    })
 }
 
 async fn network(address: String, command: Connect, observer: Observer) -> Result<Target, Status> {

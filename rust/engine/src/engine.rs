@@ -17,7 +17,7 @@ use durable_client::{CallOptions, Code, RawCall, RawFuture, Request, Service, Se
 use tokio::sync::oneshot;
 
 use crate::{
-    EngineOptions, Location, OpenError,
+    EngineOptions, Limits, Location, OpenError,
     host::{Caller, Host, Message, Shown},
     lock::FileLock,
     state::{OPERATOR_SERVICE, Operation},
@@ -39,6 +39,7 @@ struct Shared {
     shown: Arc<Shown>,
     namespace: String,
     time_skipping: bool,
+    limits: Limits,
     file: Option<(u64, u64)>,
     lock: Mutex<Option<FileLock>>,
 }
@@ -67,8 +68,10 @@ impl Engine {
         if let Some(shared) = identity(&path).and_then(|id| files.get(&id)).and_then(Weak::upgrade)
             && shared.handles.load(Ordering::Acquire) > 0
         {
-            if shared.namespace != options.namespace || shared.time_skipping != options.time_skipping {
-                return Err(OpenError::OtherOptions { path, namespace: shared.namespace.clone(), time_skipping: shared.time_skipping });
+            let has_other_limits = options.limits.is_some_and(|limits| limits != shared.limits);
+            if shared.namespace != options.namespace || shared.time_skipping != options.time_skipping || has_other_limits {
+                let (namespace, time_skipping, limits) = (shared.namespace.clone(), shared.time_skipping, shared.limits);
+                return Err(OpenError::OtherOptions { path, namespace, time_skipping, limits });
             }
             return Ok(Engine::handle(shared));
         }
@@ -220,7 +223,8 @@ impl Shared {
     ) -> Result<Shared, OpenError> {
         let (sender, receiver) = bounded(MAX_WAITING);
         let shown = Arc::new(Shown::default());
-        let host = Host::new(store, options.namespace.clone(), (options.time_skipping, options.limits), receiver, shown.clone())
+        let limits = options.limits.unwrap_or_default();
+        let host = Host::new(store, options.namespace.clone(), (options.time_skipping, limits), receiver, shown.clone())
             .map_err(|status| OpenError::Corrupt { path: path.into(), reason: status.message })?;
         let thread = std::thread::Builder::new()
             .name("durable-engine".into())
@@ -234,6 +238,7 @@ impl Shared {
             shown,
             namespace: options.namespace.clone(),
             time_skipping: options.time_skipping,
+            limits,
             file,
             lock: Mutex::new(lock),
         })

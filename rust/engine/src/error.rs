@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::state::Limits;
+
 /// A refusal to open. The file is left exactly as it was found.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -22,10 +24,13 @@ pub enum OpenError {
     #[error("{path}: no permission to read and write it: {reason}\nhint: check the permissions of the file and its directory")]
     Permission { path: PathBuf, reason: String },
     #[error(
-        "{path}: it is open in this process with other options (namespace {namespace:?}, time skipping {time_skipping})\n\
-         hint: use the same options everywhere"
+        "{path}: it is open in this process with other options (namespace {namespace:?}, time skipping {time_skipping}, \
+         history limits of {} events and {} bytes)\n\
+         hint: use the same options everywhere",
+        limits.history_events,
+        limits.history_bytes
     )]
-    OtherOptions { path: PathBuf, namespace: String, time_skipping: bool },
+    OtherOptions { path: PathBuf, namespace: String, time_skipping: bool, limits: Limits },
     #[error("{path}: cannot be opened: {reason}")]
     Io { path: PathBuf, reason: String },
 }

@@ -20,11 +20,12 @@ pub struct EngineOptions {
     pub namespace: String,
     /// Workflow time jumps to the next timer while a client waits and nothing is handed out.
     pub time_skipping: bool,
-    pub limits: Limits,
+    /// None: as whoever opened the file first in this process has them, else the defaults.
+    pub limits: Option<Limits>,
 }
 
 impl EngineOptions {
     pub fn new(location: Location) -> EngineOptions {
-        EngineOptions { location, namespace: "default".into(), time_skipping: false, limits: Limits::default() }
+        EngineOptions { location, namespace: "default".into(), time_skipping: false, limits: None }
     }
 }

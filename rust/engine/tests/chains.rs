@@ -154,7 +154,7 @@ fn a_further_start_with_a_signal_ends_the_delay_of_the_first() {
 #[test]
 fn a_history_that_is_too_long_is_ended() {
     block_on(async {
-        let limits = Limits { history_events: 10, ..Limits::default() };
+        let limits = Some(Limits { history_events: 10, ..Limits::default() });
         let engine = Engine::open(EngineOptions { limits, ..EngineOptions::new(Location::Memory) }).expect("opens");
         start(&engine, "a").await;
         let timers = (0..8).map(|number| timer(&number.to_string(), 60)).collect();

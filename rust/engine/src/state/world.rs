@@ -122,8 +122,8 @@ impl World {
     }
 
     pub fn insert(&mut self, run: Run) {
-        let newest = self.latest.get(&run.record.workflow_id).is_none_or(|key| *key <= run.key);
-        if newest {
+        // An open run is its id's newest. One that has ended need not be: it may have been asked for by its run id.
+        if run.is_open() {
             self.latest.insert(run.record.workflow_id.clone(), run.key);
         }
         self.by_run_id.insert(run.record.run_id.clone(), run.key);
@@ -160,7 +160,8 @@ impl World {
         self.runs.get_mut(&key)
     }
 
-    /// The newest run of a workflow id, in memory or from the file.
+    /// The newest run of a workflow id, in memory or from the file; none if the newest was deleted: those before it are found by their
+    /// run ids only.
     pub fn current(&mut self, env: &Env, workflow_id: &str) -> Result<Option<RunKey>, Status> {
         if let Some(key) = self.latest.get(workflow_id) {
             return Ok(Some(*key));
@@ -168,8 +169,12 @@ impl World {
         // Open runs are all in memory: what comes from the file has ended.
         let Some(run) = env.source.current(workflow_id)? else { return Ok(None) };
         let key = run.key;
-        self.adopt(run, env.now, false);
-        self.closed.push_back(key);
+        // What is in memory may know more than the file.
+        if !self.runs.contains_key(&key) {
+            self.adopt(run, env.now, false);
+            self.closed.push_back(key);
+        }
+        self.latest.insert(workflow_id.to_owned(), key);
         Ok(Some(key))
     }
 

@@ -33,12 +33,14 @@ CREATE TABLE events(run_key INTEGER, first_event_id INTEGER, blob BLOB NOT NULL,
 INSERT INTO meta VALUES('epoch', 0);
 ";
 
-/// Tables that came later; a program that does not know them leaves them alone. A text is in `attributes` word by word.
+/// Tables that came later; a program that does not know them leaves them alone. A text is in `attributes` word by word. `gone` has the newest
+/// run of an id that was deleted while older ones remain.
 const LATER: &str = "
 CREATE TABLE IF NOT EXISTS schedules(schedule_id TEXT PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS attribute_kinds(name TEXT PRIMARY KEY, kind INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS attributes(name TEXT, value, run_key INTEGER, PRIMARY KEY(name, value, run_key)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS attributes_by_run ON attributes(run_key, name);
+CREATE TABLE IF NOT EXISTS gone(workflow_id TEXT PRIMARY KEY, run_key INTEGER NOT NULL) WITHOUT ROWID;
 ";
 
 pub struct Store {

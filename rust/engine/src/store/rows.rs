@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use durable_client::{Code, Response, Status};
 use prost::Message;
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
 use temporalio_protos::temporal::api::{
     enums::v1::IndexedValueType,
     history::v1::{History, HistoryEvent},
@@ -41,7 +41,9 @@ impl Store {
     pub fn boot(&mut self) -> rusqlite::Result<(i64, RunKey)> {
         let epoch =
             self.connection.query_row("UPDATE meta SET value = value + 1 WHERE name = 'epoch' RETURNING value", [], |row| row.get(0))?;
-        let last: Option<i64> = self.connection.query_row("SELECT max(run_key) FROM runs", [], |row| row.get(0))?;
+        // Keys that were given to deleted runs are not given again where it matters which run came later.
+        let keys = "SELECT max(run_key) FROM (SELECT max(run_key) AS run_key FROM runs UNION ALL SELECT max(run_key) FROM gone)";
+        let last: Option<i64> = self.connection.query_row(keys, [], |row| row.get(0))?;
         Ok((epoch, last.unwrap_or(0) + 1))
     }
 
@@ -141,9 +143,7 @@ impl Store {
             let mut ended = transaction.prepare_cached("DELETE FROM activities WHERE run_key=? AND scheduled_event_id=?")?;
             for run in runs {
                 if run.is_deleted {
-                    for table in ["events", "activities", "attributes", "runs"] {
-                        transaction.prepare_cached(&format!("DELETE FROM {table} WHERE run_key = ?"))?.execute([run.key])?;
-                    }
+                    delete(&transaction, run)?;
                     continue;
                 }
                 let record = &run.record;
@@ -242,9 +242,29 @@ impl Store {
     }
 }
 
+/// Takes a run's rows away, and notes it if the runs before it must not pass for the newest.
+fn delete(transaction: &Transaction<'_>, run: &Run) -> rusqlite::Result<()> {
+    for table in ["events", "activities", "attributes", "runs"] {
+        transaction.prepare_cached(&format!("DELETE FROM {table} WHERE run_key = ?"))?.execute([run.key])?;
+    }
+    let id = &run.record.workflow_id;
+    let is_newest = "EXISTS(SELECT 1 FROM runs WHERE workflow_id = ?1 AND run_key < ?2) \
+                     AND NOT EXISTS(SELECT 1 FROM runs WHERE workflow_id = ?1 AND run_key > ?2)";
+    let note =
+        format!("INSERT INTO gone SELECT ?1, ?2 WHERE {is_newest} ON CONFLICT(workflow_id) DO UPDATE SET run_key = excluded.run_key");
+    transaction.prepare_cached(&note)?.execute(params![id, run.key])?;
+    let forget = "DELETE FROM gone WHERE workflow_id = ?1 AND NOT EXISTS(SELECT 1 FROM runs WHERE workflow_id = ?1)";
+    transaction.prepare_cached(forget)?.execute([id])?;
+    Ok(())
+}
+
 impl Source for Store {
     fn current(&self, workflow_id: &str) -> Result<Option<Run>, Status> {
-        self.one("SELECT run_key, state FROM runs WHERE workflow_id = ? ORDER BY run_key DESC LIMIT 1", &workflow_id)
+        self.one(
+            "SELECT run_key, state FROM runs WHERE workflow_id = ?1 AND run_key > \
+             coalesce((SELECT run_key FROM gone WHERE workflow_id = ?1), -1) ORDER BY run_key DESC LIMIT 1",
+            &workflow_id,
+        )
     }
 
     fn by_run_id(&self, run_id: &str) -> Result<Option<Run>, Status> {
