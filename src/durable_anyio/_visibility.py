@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,15 @@ from .exceptions import RPCError, RPCStatusCode
 if TYPE_CHECKING:
     from .client import Client
 
-__all__ = ["PendingActivity", "PendingWorkflowTask", "WorkflowExecution", "WorkflowExecutionDescription", "WorkflowExecutionIterator"]
+__all__ = [
+    "PendingActivity",
+    "PendingWorkflowTask",
+    "WorkflowExecution",
+    "WorkflowExecutionCount",
+    "WorkflowExecutionCountAggregationGroup",
+    "WorkflowExecutionDescription",
+    "WorkflowExecutionIterator",
+]
 
 _EventType = proto.enum("temporal.api.enums.v1.EventType")
 _WORKFLOW_QUEUE, _ACTIVITY_QUEUE = 1, 2  # TaskQueueType
@@ -87,6 +96,35 @@ class WorkflowExecutionDescription(WorkflowExecution):
     """What the start said about this workflow, in one line."""
     static_details: str | None = None
     """What the start said about this workflow, at length."""
+
+
+@dataclass(frozen=True)
+class WorkflowExecutionCountAggregationGroup:
+    """A part of a count: how many runs have these values of what the query groups by."""
+
+    count: int
+    group_values: Sequence[Any]
+
+
+class WorkflowExecutionCount(int):
+    """How many runs a query finds. `groups` has its parts if the query asks for them."""
+
+    groups: Sequence[WorkflowExecutionCountAggregationGroup] = ()
+
+    @property
+    def count(self) -> int:
+        """The number itself."""
+        return int(self)
+
+    @staticmethod
+    def from_proto(response: Any) -> WorkflowExecutionCount:
+        """The count of a `CountWorkflowExecutionsResponse`."""
+        count = WorkflowExecutionCount(response.count)
+        count.groups = tuple(
+            WorkflowExecutionCountAggregationGroup(group.count, tuple(json.loads(value.data) for value in group.group_values))
+            for group in response.groups
+        )
+        return count
 
 
 class WorkflowExecutionIterator(AsyncIterator[WorkflowExecution]):

@@ -37,7 +37,15 @@ from ._schedule_handle import create_schedule
 from ._service import Service
 from ._start import StartOptions, checked_name, signal_with_start, start_refused, start_request
 from ._update import WithStartWorkflowOperation, WorkflowUpdateHandle, start_update_with_start
-from ._visibility import PendingActivity, PendingWorkflowTask, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionIterator
+from ._visibility import (
+    PendingActivity,
+    PendingWorkflowTask,
+    WorkflowExecution,
+    WorkflowExecutionCount,
+    WorkflowExecutionCountAggregationGroup,
+    WorkflowExecutionDescription,
+    WorkflowExecutionIterator,
+)
 from .common import (
     Priority,
     QueryRejectCondition,
@@ -73,6 +81,8 @@ __all__ = [
     "TLSConfig",
     "WithStartWorkflowOperation",
     "WorkflowExecution",
+    "WorkflowExecutionCount",
+    "WorkflowExecutionCountAggregationGroup",
     "WorkflowExecutionDescription",
     "WorkflowExecutionIterator",
     "WorkflowExecutionStatus",
@@ -389,10 +399,10 @@ class Client:
         """
         return WorkflowExecutionIterator(self, query, page_size)
 
-    async def count_workflows(self, query: str = "") -> int:
-        """How many runs `query` finds."""
+    async def count_workflows(self, query: str = "") -> WorkflowExecutionCount:
+        """How many runs `query` finds: an `int`, with `groups` if the query ends with `GROUP BY ExecutionStatus`."""
         request = self._service.request("CountWorkflowExecutions", namespace=self._namespace, query=query)
-        return int((await self._service.call("CountWorkflowExecutions", request)).count)
+        return WorkflowExecutionCount.from_proto(await self._service.call("CountWorkflowExecutions", request))
 
     async def create_schedule(
         self,

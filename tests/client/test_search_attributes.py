@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,8 @@ async def remove(client: Client, *names: str) -> None:
     await client.service.call("RemoveSearchAttributes", request)
 
 
-async def start(client: Client, id: str, *pairs: SearchAttributePair[Any]) -> None:
-    await client.start_workflow(Waits.run, id=id, task_queue="q", search_attributes=TypedSearchAttributes(pairs))
+async def start(client: Client, id: str, *pairs: SearchAttributePair[Any], delay: timedelta | None = None) -> None:
+    await client.start_workflow(Waits.run, id=id, task_queue="q", search_attributes=TypedSearchAttributes(pairs), start_delay=delay)
 
 
 async def fill(client: Client) -> None:
@@ -150,7 +150,7 @@ REFUSED = {
     "Customer = 'a": "a quote is not closed",
     "(Customer = 'a'": "a parenthesis is not closed",
     "Customer = 'a' 'b'": "unexpected",
-    "BuildIds = 'x'": "BuildIds is not supported here",
+    "TemporalExternalPayloadCount = 1": "TemporalExternalPayloadCount is not supported here",
 }
 
 

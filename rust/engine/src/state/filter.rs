@@ -17,6 +17,19 @@ pub struct Filter {
     /// An SQL expression; empty for everything.
     pub sql: String,
     pub values: Vec<Value>,
+    /// None: the newest start first.
+    pub order: Option<Order>,
+    /// A count is to be told for each status.
+    pub groups_by_status: bool,
+}
+
+/// What a list is sorted by. Runs without a value come last.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    /// An SQL expression on the columns of runs, with its values apart.
+    pub sql: String,
+    pub values: Vec<Value>,
+    pub is_descending: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -30,8 +43,9 @@ pub enum Value {
 const MAX_DEPTH: usize = 50;
 const STATUSES: [&str; 7] = ["Running", "Completed", "Failed", "Canceled", "Terminated", "ContinuedAsNew", "TimedOut"];
 
-/// What the rows of runs say themselves. Some of it the service tells of ended runs only.
-const COLUMNS: [(&str, &str); 9] = [
+/// What the rows of runs say themselves, `shown` what their state says ([`super::read::shown_value`]). Some of it the service tells of
+/// ended runs only.
+const COLUMNS: [(&str, &str); 14] = [
     ("WorkflowId", "workflow_id"),
     ("RunId", "run_id"),
     ("WorkflowType", "type"),
@@ -41,17 +55,21 @@ const COLUMNS: [(&str, &str); 9] = [
     ("CloseTime", "nullif(close_time, 0)"),
     ("HistoryLength", "iif(close_time > 0, history_length, NULL)"),
     ("ExecutionDuration", "iif(close_time > 0, close_time - start_time, NULL)"),
+    ("ExecutionTime", "shown(state, 'ExecutionTime')"),
+    ("RootRunId", "shown(state, 'RootRunId')"),
+    ("RootWorkflowId", "shown(state, 'RootWorkflowId')"),
+    ("HistorySizeBytes", "iif(close_time > 0, shown(state, 'HistorySizeBytes'), NULL)"),
+    ("StateTransitionCount", "iif(close_time > 0, shown(state, 'StateTransitionCount'), NULL)"),
 ];
-/// What no row says.
-const ELSEWHERE: [&str; 7] = [
-    "BuildIds",
-    "ExecutionTime",
-    "HistorySizeBytes",
-    "RootRunId",
-    "RootWorkflowId",
-    "StateTransitionCount",
-    "TemporalExternalPayloadCount",
-];
+/// What the service says of runs whose workers have no versions; runs may have others in the table of attributes.
+const BUILD_IDS: (&str, &str) = ("BuildIds", "shown(state, 'BuildIds')");
+/// What nobody says.
+const ELSEWHERE: [&str; 1] = ["TemporalExternalPayloadCount"];
+
+/// A status as filters and groups name it.
+pub fn status_name(status: i32) -> &'static str {
+    usize::try_from(status).ok().and_then(|status| STATUSES.get(status.wrapping_sub(1))).copied().unwrap_or("Unspecified")
+}
 
 /// What a comparison is about.
 struct Subject {
@@ -78,18 +96,19 @@ impl Filter {
             return Ok(Filter::default());
         }
         let mut parser = Parser { tokens, at: 0, filter: Filter::default(), registry, negated: 0 };
-        parser.any(0)?;
-        for clause in ["ORDER", "GROUP", "LIMIT"] {
-            if parser.word(clause) {
-                let by = if clause == "LIMIT" { "" } else { " BY" };
-                return Err(format!("invalid query: operation is not supported: '{clause}{by}' clause"));
-            }
+        if !parser.is_at_clause() {
+            parser.any(0)?;
+        }
+        parser.group()?;
+        parser.order()?;
+        if parser.word("LIMIT") {
+            return Err("invalid query: operation is not supported: 'LIMIT' clause".into());
         }
         match parser.peek() {
             None => Ok(parser.filter),
             Some(token) => Err(format!(
                 "invalid query: unexpected {token:?}; here are: names of search attributes with =, !=, <, >, <=, >=, BETWEEN, IN, \
-                 STARTS_WITH, IS NULL, AND, OR, NOT, ( )"
+                 STARTS_WITH, IS NULL, AND, OR, NOT, ( ), GROUP BY, ORDER BY"
             )),
         }
     }
@@ -114,6 +133,70 @@ impl Parser<'_> {
 
     fn push(&mut self, sql: &str) {
         self.filter.sql.push_str(sql);
+    }
+
+    /// Whether the query has no condition, or no more of it.
+    fn is_at_clause(&self) -> bool {
+        let word = |at: usize| match self.tokens.get(at) {
+            Some(Token::Word(word)) => word.to_uppercase(),
+            _ => String::new(),
+        };
+        ["GROUP", "ORDER"].contains(&word(self.at).as_str()) && word(self.at + 1) == "BY"
+    }
+
+    fn group(&mut self) -> Result<(), String> {
+        if self.word("GROUP") {
+            let subject = self.only_field("GROUP BY")?;
+            if subject.name != "ExecutionStatus" {
+                let name = subject.name;
+                return Err(format!(
+                    "invalid query: operation is not supported: 'GROUP BY' clause is not supported for search attribute {name}"
+                ));
+            }
+            self.filter.groups_by_status = true;
+        }
+        Ok(())
+    }
+
+    /// The service with an SQL database refuses this; here it is an extension.
+    fn order(&mut self) -> Result<(), String> {
+        if !self.word("ORDER") {
+            return Ok(());
+        }
+        let subject = self.only_field("ORDER BY")?;
+        if matches!(subject.kind, Kind::Text | Kind::KeywordList) {
+            let (name, kind) = (subject.name, kind_name(subject.kind));
+            return Err(format!("invalid query: operation is not supported: unable to sort by search attribute {name} of type {kind}"));
+        }
+        let (sql, values) = match subject.column {
+            Some(column) => (column.to_owned(), vec![]),
+            None => {
+                let sql = "(SELECT value FROM attributes WHERE run_key = runs.run_key AND name = ?)".to_owned();
+                (sql, vec![Value::Text(subject.name)])
+            }
+        };
+        let is_descending = self.word("DESC");
+        if !is_descending {
+            self.word("ASC");
+        }
+        self.filter.order = Some(Order { sql, values, is_descending });
+        if self.sign(",") { Err(single("ORDER BY")) } else { Ok(()) }
+    }
+
+    fn only_field(&mut self, clause: &str) -> Result<Subject, String> {
+        if !self.word("BY") {
+            return Err(format!("invalid query: malformed SQL query: {clause} is expected"));
+        }
+        let name = match self.tokens.get(self.at) {
+            Some(Token::Word(name) | Token::Name(name)) => name.clone(),
+            Some(_) => return Err("invalid query: invalid expression: must be a column name".into()),
+            None => return Err(format!("invalid query: malformed SQL query: {clause} names nothing")),
+        };
+        self.at += 1;
+        if self.sign(",") {
+            return Err(single(clause));
+        }
+        self.subject(name)
     }
 
     fn any(&mut self, depth: usize) -> Result<(), String> {
@@ -284,9 +367,16 @@ impl Parser<'_> {
     fn contains(&mut self, subject: &Subject, values: Vec<Value>, not: bool) -> Result<(), String> {
         let not = if not { "NOT " } else { "" };
         let marks = vec!["?"; values.len()].join(", ");
-        self.push(&format!("run_key {not}IN (SELECT run_key FROM attributes WHERE name = ? AND value IN ({marks}))"));
+        let (name, column) = BUILD_IDS;
+        let found = format!("run_key IN (SELECT run_key FROM attributes WHERE name = ? AND value IN ({marks}))");
         self.filter.values.push(Value::Text(subject.name.clone()));
-        self.filter.values.extend(values);
+        self.filter.values.extend(values.iter().cloned());
+        if subject.name == name {
+            self.push(&format!("{not}({found} OR coalesce({column} IN ({marks}), 0))"));
+            self.filter.values.extend(values);
+        } else {
+            self.push(&format!("{not}({found})"));
+        }
         Ok(())
     }
 
@@ -295,7 +385,8 @@ impl Parser<'_> {
             Some(column) => self.push(&format!("{column} IS {}NULL", if is_there { "NOT " } else { "" })),
             None => {
                 let not = if is_there { "" } else { "NOT " };
-                self.push(&format!("run_key {not}IN (SELECT run_key FROM attributes WHERE name = ?)"));
+                let or = if subject.name == BUILD_IDS.0 { format!(" OR {} IS NOT NULL", BUILD_IDS.1) } else { String::new() };
+                self.push(&format!("{not}(run_key IN (SELECT run_key FROM attributes WHERE name = ?){or})"));
                 self.filter.values.push(Value::Text(subject.name.clone()));
             }
         }
@@ -376,6 +467,10 @@ impl Parser<'_> {
             _ => wrong(format!("{text:?}"), "string"),
         }
     }
+}
+
+fn single(clause: &str) -> String {
+    format!("invalid query: operation is not supported: '{clause}' clause supports only a single field")
 }
 
 fn incomplete() -> String {

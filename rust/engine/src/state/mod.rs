@@ -39,11 +39,11 @@ mod workflow_task;
 mod world;
 
 pub use attributes::Registry;
-pub use filter::{Filter, Value};
+pub use filter::{Filter, Order, Value, status_name};
 pub use filter_token::{Token, tokens};
 pub use limit::{Limits, check_blob, invalid, not_found};
 pub use operator::{Operation, SERVICE as OPERATOR_SERVICE};
-pub use read::info;
+pub use read::{info, shown_value};
 pub use run::{Run, RunKey};
 pub use start::check_start;
-pub use world::{Answer, CallId, Env, Read, Source, World};
+pub use world::{Answer, CallId, Env, Position, Read, Source, World};

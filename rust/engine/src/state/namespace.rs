@@ -29,6 +29,7 @@ pub fn system_info() -> api::GetSystemInfoResponse {
             sdk_metadata: true,
             eager_workflow_start: true,
             supports_schedules: true,
+            count_group_by_execution_status: true,
             ..Default::default()
         }),
     }

@@ -18,13 +18,13 @@ use temporalio_protos::temporal::api::{
 };
 
 use super::{
-    filter::Filter,
+    filter::{Filter, Value},
     history::is_close,
     limit::{MAX_PAGE_BYTES, invalid, not_found},
     record::{ActivityRecord, ChildRecord, HistoryToken, RunRecord},
     run::{Run, RunKey},
     time::{Nanos, SECOND, duration, length, timestamp},
-    world::{Answer, CallId, Env, Read, Waiting, World},
+    world::{Answer, CallId, Env, Position, Read, Waiting, World},
 };
 
 /// The server's long poll of a history.
@@ -92,6 +92,26 @@ pub fn info(record: &RunRecord) -> WorkflowExecutionInfo {
         first_run_id: started.first_execution_run_id.clone(),
         ..Default::default()
     }
+}
+
+/// What a run's state says of itself under the name of a search attribute of the service's.
+pub fn shown_value(record: &RunRecord, name: &str) -> Option<Value> {
+    let empty = Default::default();
+    let started = record.started.as_ref().unwrap_or(&empty);
+    let root = started.root_workflow_execution.as_ref();
+    Some(match name {
+        "ExecutionTime" => Value::Number(record.start_time + length(&started.first_workflow_task_backoff)),
+        "RootWorkflowId" => Value::Text(root.map_or(&record.workflow_id, |root| &root.workflow_id).clone()),
+        "RootRunId" => Value::Text(root.map_or(&started.first_execution_run_id, |root| &root.run_id).clone()),
+        "HistorySizeBytes" => Value::Number(record.history_bytes),
+        "StateTransitionCount" => Value::Number(record.transitions),
+        "BuildIds" => {
+            let own = record.search_attributes.as_ref().or(started.search_attributes.as_ref());
+            let has_own = own.is_some_and(|own| own.indexed_fields.contains_key(name));
+            return (record.previous_started_event_id > 0 && !has_own).then(|| Value::Text("unversioned".into()));
+        }
+        _ => return None,
+    })
 }
 
 fn pending_child(initiated_id: i64, child: &ChildRecord) -> PendingChildExecutionInfo {
@@ -332,24 +352,21 @@ impl World {
     pub fn list(&mut self, call: CallId, request: api::ListWorkflowExecutionsRequest) -> Answer {
         self.check_namespace(&request.namespace)?;
         let filter = Filter::parse(&request.query, &self.attributes).map_err(invalid)?;
-        let before = match request.next_page_token.as_slice() {
+        let after = match request.next_page_token.as_slice() {
             [] => None,
-            token => match <[u8; 16]>::try_from(token) {
-                Ok(bytes) => {
-                    let number = u128::from_be_bytes(bytes);
-                    Some(((number >> 64) as i64, number as i64))
-                }
-                Err(_) => return Err(invalid("Invalid NextPageToken.")),
-            },
+            token => Some(Position::decode(token).map_err(|_| invalid("Invalid NextPageToken."))?),
         };
         let page_size = usize::try_from(request.page_size).ok().filter(|size| *size > 0).unwrap_or(DEFAULT_PAGE).min(DEFAULT_PAGE);
-        self.read_later(call, Read::List { filter, page_size, before });
+        self.read_later(call, Read::List { filter, page_size, after });
         Ok(None)
     }
 
     pub fn count(&mut self, call: CallId, request: api::CountWorkflowExecutionsRequest) -> Answer {
         self.check_namespace(&request.namespace)?;
         let filter = Filter::parse(&request.query, &self.attributes).map_err(invalid)?;
+        if filter.order.is_some() {
+            return Err(invalid("invalid query: operation is not supported: 'ORDER BY' clause"));
+        }
         self.read_later(call, Read::Count(filter));
         Ok(None)
     }

@@ -9,7 +9,7 @@ use temporalio_protos::temporal::api::{errordetails::v1::NamespaceNotFoundFailur
 use super::{
     attributes::Registry,
     chain::Following,
-    filter::Filter,
+    filter::{Filter, Value},
     limit::{Limits, MAX_CLOSED_RUNS, invalid, not_found},
     matching::{Kind, Queue, QueueKey, Task},
     query::Query,
@@ -41,8 +41,28 @@ pub struct Env<'a> {
 
 /// A read that must see this batch's commit.
 pub enum Read {
-    List { filter: Filter, page_size: usize, before: Option<(i64, i64)> },
+    List { filter: Filter, page_size: usize, after: Option<Position> },
     Count(Filter),
+}
+
+/// The last run of a page: its value of what the list is sorted by, which may be missing, and its key.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Position {
+    #[prost(string, optional, tag = "1")]
+    pub text: Option<String>,
+    #[prost(int64, optional, tag = "2")]
+    pub number: Option<i64>,
+    #[prost(double, optional, tag = "3")]
+    pub real: Option<f64>,
+    #[prost(int64, tag = "4")]
+    pub key: RunKey,
+}
+
+impl Position {
+    pub fn value(&self) -> Option<Value> {
+        let text = self.text.clone().map(Value::Text);
+        text.or(self.number.map(Value::Number)).or(self.real.map(Value::Real))
+    }
 }
 
 pub enum Waiting {

@@ -1,6 +1,7 @@
 //! The file: an integer-keyed row a run, a row a pending activity, one blob of events a commit and run.
 
 mod check;
+mod lists;
 mod rows;
 
 use std::path::Path;
@@ -33,8 +34,8 @@ CREATE TABLE events(run_key INTEGER, first_event_id INTEGER, blob BLOB NOT NULL,
 INSERT INTO meta VALUES('epoch', 0);
 ";
 
-/// Tables that came later; a program that does not know them leaves them alone. A text is in `attributes` word by word. `gone` has the newest
-/// run of an id that was deleted while older ones remain.
+/// Tables that came later; a program that does not know them leaves them alone. A text is in `attributes` word by word. `gone` has the
+/// newest run of an id that was deleted while older ones remain.
 const LATER: &str = "
 CREATE TABLE IF NOT EXISTS schedules(schedule_id TEXT PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS attribute_kinds(name TEXT PRIMARY KEY, kind INTEGER NOT NULL) WITHOUT ROWID;
@@ -61,6 +62,7 @@ impl Store {
         }
         .map_err(fail)?;
         connection.set_prepared_statement_cache_capacity(64);
+        lists::add_functions(&connection).map_err(fail)?;
         let version: i32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fail)?;
         if version == 0 {
             let script = format!("BEGIN IMMEDIATE; PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={SCHEMA}; {DDL} COMMIT;");

@@ -2,27 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use durable_client::{Code, Response, Status};
+use durable_client::{Code, Status};
 use prost::Message;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use temporalio_protos::temporal::api::{
     enums::v1::IndexedValueType,
     history::v1::{History, HistoryEvent},
-    workflowservice::v1 as api,
 };
 
 use super::Store;
 use crate::schedules::ScheduleRecord;
 use crate::state::{
-    Filter, Read, Registry, Run, RunKey, Source, Value, info,
+    Registry, Run, RunKey, Source, Value,
     record::{ActivityRecord, RunRecord},
 };
 
-fn fault(error: rusqlite::Error) -> Status {
+pub(super) fn fault(error: rusqlite::Error) -> Status {
     Status::new(Code::Unavailable, format!("the database cannot be read: {error}"))
 }
 
-fn damaged(error: impl std::fmt::Display) -> Status {
+pub(super) fn damaged(error: impl std::fmt::Display) -> Status {
     Status::new(Code::DataLoss, format!("the database is damaged: {error}"))
 }
 
@@ -195,50 +194,6 @@ impl Store {
             }
         }
         transaction.commit()
-    }
-
-    pub fn read(&self, read: Read) -> Result<Response, Status> {
-        match read {
-            Read::Count(filter) => self.count(&filter),
-            Read::List { filter, page_size, before } => self.list(filter, page_size, before),
-        }
-    }
-
-    fn count(&self, filter: &Filter) -> Result<Response, Status> {
-        let condition = if filter.sql.is_empty() { "1" } else { &filter.sql };
-        let count = self
-            .connection
-            .query_row(&format!("SELECT count(*) FROM runs WHERE {condition}"), rusqlite::params_from_iter(&filter.values), |row| {
-                row.get(0)
-            })
-            .map_err(fault)?;
-        Ok(api::CountWorkflowExecutionsResponse { count, ..Default::default() }.into())
-    }
-
-    fn list(&self, mut filter: Filter, page_size: usize, before: Option<(i64, i64)>) -> Result<Response, Status> {
-        let mut condition = if filter.sql.is_empty() { "1".to_owned() } else { format!("({})", filter.sql) };
-        if let Some((start, key)) = before {
-            condition.push_str(" AND (start_time, run_key) < (?, ?)");
-            filter.values.extend([Value::Number(start), Value::Number(key)]);
-        }
-        filter.values.push(Value::Number(page_size as i64 + 1));
-        let sql = format!("SELECT start_time, run_key, state FROM runs WHERE {condition} ORDER BY start_time DESC, run_key DESC LIMIT ?");
-        let mut statement = self.connection.prepare_cached(&sql).map_err(fault)?;
-        let mut rows = statement.query(rusqlite::params_from_iter(&filter.values)).map_err(fault)?;
-        let mut response = api::ListWorkflowExecutionsResponse::default();
-        let mut last = None;
-        while let Some(row) = rows.next().map_err(fault)? {
-            if response.executions.len() == page_size {
-                let (start, key): (i64, i64) = last.unwrap_or_default();
-                response.next_page_token =
-                    ((u128::from(start.cast_unsigned()) << 64) | u128::from(key.cast_unsigned())).to_be_bytes().to_vec();
-                break;
-            }
-            last = Some((row.get(0).map_err(fault)?, row.get(1).map_err(fault)?));
-            let state = row.get_ref(2).map_err(fault)?.as_blob().map_err(damaged)?;
-            response.executions.push(info(&RunRecord::decode(state).map_err(damaged)?));
-        }
-        Ok(response.into())
     }
 }
 
