@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import anyio
 
-from . import _definitions, _visibility, converter, schedules
+from . import _definitions, _visibility, converter
 from ._async_activity import ActivityReference, AsyncActivityHandle
 from ._bridge.core import Core
 from ._connection import (
@@ -57,8 +57,37 @@ from .common import (
     WorkflowUpdateStage,
 )
 from .exceptions import RPCError
-from .schedules import *  # noqa: F403  # as in Temporal's SDK they are the client's, too
-from .schedules import Schedule, ScheduleAsyncIterator, ScheduleBackfill, ScheduleHandle
+
+# Each by its name: type checkers take a wildcard's names for private ones in an installed package.
+from .schedules import (
+    Schedule,
+    ScheduleAction,
+    ScheduleActionExecution,
+    ScheduleActionExecutionStartWorkflow,
+    ScheduleActionResult,
+    ScheduleActionStartWorkflow,
+    ScheduleAlreadyRunningError,
+    ScheduleAsyncIterator,
+    ScheduleBackfill,
+    ScheduleCalendarSpec,
+    ScheduleDescription,
+    ScheduleHandle,
+    ScheduleInfo,
+    ScheduleIntervalSpec,
+    ScheduleListAction,
+    ScheduleListActionStartWorkflow,
+    ScheduleListDescription,
+    ScheduleListInfo,
+    ScheduleListSchedule,
+    ScheduleListState,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleRange,
+    ScheduleSpec,
+    ScheduleState,
+    ScheduleUpdate,
+    ScheduleUpdateInput,
+)
 
 if TYPE_CHECKING:
     from .worker import Worker
@@ -76,6 +105,33 @@ __all__ = [
     "ResetReapplyExcludeType",
     "ResetType",
     "RetryConfig",
+    "Schedule",
+    "ScheduleAction",
+    "ScheduleActionExecution",
+    "ScheduleActionExecutionStartWorkflow",
+    "ScheduleActionResult",
+    "ScheduleActionStartWorkflow",
+    "ScheduleAlreadyRunningError",
+    "ScheduleAsyncIterator",
+    "ScheduleBackfill",
+    "ScheduleCalendarSpec",
+    "ScheduleDescription",
+    "ScheduleHandle",
+    "ScheduleInfo",
+    "ScheduleIntervalSpec",
+    "ScheduleListAction",
+    "ScheduleListActionStartWorkflow",
+    "ScheduleListDescription",
+    "ScheduleListInfo",
+    "ScheduleListSchedule",
+    "ScheduleListState",
+    "ScheduleOverlapPolicy",
+    "SchedulePolicy",
+    "ScheduleRange",
+    "ScheduleSpec",
+    "ScheduleState",
+    "ScheduleUpdate",
+    "ScheduleUpdateInput",
     "Service",
     "StartOptions",
     "TLSConfig",
@@ -93,7 +149,6 @@ __all__ = [
     "WorkflowUpdateHandle",
     "WorkflowUpdateStage",
 ]
-__all__ += schedules.__all__
 
 logger = logging.getLogger("durable_anyio")
 
