@@ -64,7 +64,7 @@ _Completion = message("coresdk.workflow_completion.WorkflowActivationCompletion"
 _log = logging.getLogger("durable_anyio.workflow")
 
 # temporal.api.enums.v1.WorkflowTaskFailedCause
-_CAUSE_UNHANDLED_FAILURE = 25
+_CAUSE_UNHANDLED_FAILURE = 14
 _CAUSE_NONDETERMINISM = 24
 # coresdk.workflow_activation.RemoveFromCache.EvictionReason
 _EVICTED_FOR_NONDETERMINISM = 3

@@ -11,6 +11,7 @@ use temporalio_protos::{
     },
     temporal::api::{
         common::v1::{Payload, Payloads},
+        enums::v1::ActivityTaskFailedCause,
         failure::v1::{Failure, failure::FailureInfo},
         workflowservice::v1::{
             PollActivityTaskQueueResponse, RecordActivityTaskHeartbeatRequest, RecordActivityTaskHeartbeatResponse,
@@ -361,6 +362,10 @@ async fn report_failed(shared: &Shared, token: Vec<u8>, failure: Failure, cause:
         // Also in the failure itself below, but not every service reads it there. If this one is lost, that remains.
         let _ = report(shared, heartbeat_request(shared, token.clone(), details)).await;
     }
+    let cause = match ActivityTaskFailedCause::try_from(cause) {
+        Ok(ActivityTaskFailedCause::Unspecified) => ActivityTaskFailedCause::ActivityWorkerUnhandledFailure as i32,
+        _ => cause,
+    };
     let request = RespondActivityTaskFailedRequest {
         task_token: token,
         failure: Some(failure.clone()),
