@@ -50,5 +50,6 @@ class RecordingProxy(AlteringProxy):
         return {queue.name for queue in polls if queue.normal_name}
 
     def _told(self, methods: tuple[str, ...], names: Mapping[str, str]) -> list[dict[str, Any]]:
-        calls = [call for call in self.calls if call.method in methods and call.request not in self.refused]
+        refused = {id(request) for request in self.refused}  # others may be equal
+        calls = [call for call in self.calls if call.method in methods and id(call.request) not in refused]
         return [{"method": call.method, **plain(proto.method(call.method).request.FromString(call.request), names)} for call in calls]
