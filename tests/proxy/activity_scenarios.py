@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import anyio
-
 from durable_anyio._bridge import proto
 
 from .differences import ANYTHING, SPELT_OUT, TEXT, Difference
@@ -102,16 +100,6 @@ async def worker_ends(play: Play) -> None:
     assert await play.result() == "released"
 
 
-async def workflow_ends(play: Play) -> None:
-    """A heartbeat is answered that there is no such activity any more: it stops, and nobody is told."""
-    await play.start("Remote", "beats")
-    await play.workers.start(max_heartbeat_throttle_interval=0.2)
-    await play.until_told(HEARTBEAT)
-    await play.handle.terminate()
-    while not play.workers.proxy.refused:
-        await anyio.sleep(0.02)
-
-
 def heartbeats_once(recording: Recording) -> Recording:
     """How many there are is a matter of time; the test of the throttle counts them. What a failure repeats of them says nothing new."""
     told: list[dict[str, Any]] = []
@@ -169,6 +157,5 @@ SCENARIOS = [
     Scenario("an activity paused", paused, STOPPED, heartbeats_once),
     Scenario("an activity reset", reset, STOPPED, heartbeats_once),
     Scenario("an activity at its worker's end", worker_ends, STOPPED[:1], heartbeats_once),
-    Scenario("an activity at its workflow's end", workflow_ends, reduce=heartbeats_once),
     Scenario("commands with all options", runs("options"), SPELT_OUT, only_commands),
 ]

@@ -46,7 +46,6 @@ EVERYWHERE = [
     SOURCE,
     Difference(r".*\.worker_version(_stamp)?", {"build_id": "<set>"}, None, "we name a build only where the program does"),
     Difference(r"workflow\[\d+\]\.worker_instance_key", "<set>", None, "we say it with polls, heartbeats and the shutdown"),
-    Difference(r"shutdown\[\d+\]\.task_queue_types", ANYTHING, None, "for polls that the service ends; ours are given up by the worker"),
     Difference(r"workflow\[\d+\]\.metering_metadata", {}, None, "it says nothing"),
     Difference(
         r"workflow\[\d+\]\.sdk_metadata\.core_used_flags",

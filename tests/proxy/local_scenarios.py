@@ -71,8 +71,11 @@ def markers_in_order(recording: Recording) -> Recording:
     """Which of two is done first is a matter of time."""
 
     def started(command: dict[str, Any]) -> float:
-        marker = command.get("record_marker_command_attributes")
-        return marker["details"]["data"]["payloads"][0]["data"]["seq"] if marker else math.inf
+        if "record_marker_command_attributes" not in command:
+            return math.inf
+        data = command["record_marker_command_attributes"]["details"]["data"]["payloads"][0]["data"]
+        data.pop("activation_index")
+        return float(data["seq"])
 
     for told in recording["workflow"]:
         told["commands"].sort(key=started)

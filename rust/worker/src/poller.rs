@@ -120,7 +120,8 @@ impl Link {
     }
 }
 
-/// Polls until the worker stops or is refused for good. `deliver` says whether the answer held a task.
+/// Polls until the worker stops or is refused for good. A poll that is open then goes on until it is answered, or until the worker
+/// hangs up. `deliver` says whether the answer held a task.
 pub(crate) async fn run_poller<R, D>(
     shared: Arc<Shared>,
     slots: Slots,
@@ -133,12 +134,15 @@ pub(crate) async fn run_poller<R, D>(
     R: Rpc + Clone,
     D: Fn(R::Response, Slot) -> bool,
 {
-    let stopped = shared.polling.clone();
     let polling = async {
         let mut pause = FIRST_PAUSE;
         let mut last_task = None;
-        while let Some(slot) = slots.take().await {
+        let ready = async |last_task| {
+            let slot = slots.take().await?;
             pace.wait(last_task).await;
+            Some(slot)
+        };
+        while let Some(Some(slot)) = shared.polling.run_until_cancelled(ready(last_task)).await {
             let asked = Instant::now();
             let open = polls.open.hold();
             let answer = call(&*shared.service, request.clone()).await;
@@ -158,13 +162,13 @@ pub(crate) async fn run_poller<R, D>(
                 Err(status) => {
                     drop(slot);
                     link.failed(&shared, R::NAME, &status);
-                    sleep(pause).await;
+                    shared.polling.run_until_cancelled(sleep(pause)).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     continue;
                 }
             };
             if is_empty && asked.elapsed() < QUICK {
-                sleep(pause).await;
+                shared.polling.run_until_cancelled(sleep(pause)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             } else {
                 pause = FIRST_PAUSE;
@@ -177,7 +181,7 @@ pub(crate) async fn run_poller<R, D>(
     tokio::select! {
         biased;
         // Dropping the poll is the disconnect that the service waits for.
-        () = stopped.cancelled() => {}
+        () = shared.hang_up.cancelled() => {}
         () = polling => {}
     }
 }
@@ -192,6 +196,7 @@ fn stop_polling(shared: &Shared, what: &str, status: &Status) {
         return;
     }
     shared.polling.cancel();
+    shared.hang_up.cancel();
     let options = &shared.options;
     let message = format!(
         "the worker of task queue {:?} in namespace {:?} has stopped polling: {what} was refused: {status}",

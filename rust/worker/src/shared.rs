@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     pub sink: Arc<dyn Sink>,
     /// Cancelled: no more polls.
     pub polling: CancellationToken,
+    /// Cancelled: polls that are open are given up.
+    pub hang_up: CancellationToken,
     /// Cancelled: everything ends now, reports in flight too.
     pub abort: CancellationToken,
     pub tally: Tally,

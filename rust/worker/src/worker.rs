@@ -13,7 +13,7 @@ use temporalio_protos::{
     coresdk::{ActivityHeartbeat, ActivityTaskCompletion, workflow_completion::WorkflowActivationCompletion},
     temporal::api::{
         common::v1::WorkerVersionCapabilities,
-        enums::v1::TaskQueueKind,
+        enums::v1::{TaskQueueKind, TaskQueueType},
         taskqueue::v1::{TaskQueue, TaskQueueMetadata},
         workflowservice::v1::{
             PollActivityTaskQueueRequest, PollActivityTaskQueueResponse, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse,
@@ -40,6 +40,8 @@ use crate::{
 
 /// What `stop` waits beyond the grace given to activities.
 const STOP_MARGIN: Duration = Duration::from_secs(10);
+/// The service answers open polls as soon as it hears that the worker stops.
+const LAST_POLLS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Telling the service is a courtesy: its own timeouts find out too.
 const SHUTDOWN_CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -75,8 +77,8 @@ impl Worker {
         } else {
             String::new()
         };
-        let (polling, abort) = (CancellationToken::new(), CancellationToken::new());
-        let shared = Arc::new(Shared { service, options, sink, polling, abort, tally: Tally::default() });
+        let (polling, hang_up, abort) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let shared = Arc::new(Shared { service, options, sink, polling, hang_up, abort, tally: Tally::default() });
         let instance_key = uuid::Uuid::new_v4().to_string();
         let heartbeats = Arc::new(WorkerHeartbeats::new(shared.clone(), instance_key.clone()));
         let (activity_inputs, inputs) = mpsc::unbounded_channel();
@@ -161,10 +163,7 @@ impl Worker {
         self.shared.polling.cancel();
         let pollers = std::mem::take(&mut *self.pollers.lock().unwrap_or_else(PoisonError::into_inner));
         let orderly = async {
-            // Joined first: what a poller still hands over must be in the actors' channels before the stop.
-            for poller in pollers {
-                let _ = poller.await;
-            }
+            let is_told = self.end_polls(pollers).await;
             let _ = self.workflows.send(workflows::Input::Stop(graceful));
             let _ = self.activities.send(activities::Input::Stop(graceful));
             let _ = self.locals.send(locals::Input::Stop(graceful));
@@ -174,7 +173,8 @@ impl Worker {
                 let _ = self.activities.send(activities::Input::NoMoreTasks);
             };
             let ends = async { futures_util::join!(workflows_end, self.activities_done.cancelled(), self.locals_done.cancelled()) };
-            let (is_told, _) = futures_util::join!(self.announce_shutdown(), ends);
+            let announced = async { is_told || self.announce_shutdown().await };
+            let (is_told, _) = futures_util::join!(announced, ends);
             if is_told {
                 self.heartbeats.say_goodbye().await;
             }
@@ -189,6 +189,21 @@ impl Worker {
         self.finished.cancel();
     }
 
+    /// Returns when no poll is open and what polls brought is in the actors' channels; true when the service has heard that the worker stops.
+    ///
+    /// A poll that is given up may take a task with it that the service has just handed out and that nobody works on until it times out. So
+    /// a service that answers the polls of a worker that stops is let do so.
+    async fn end_polls(&self, pollers: Vec<JoinHandle<()>>) -> bool {
+        let mut ended = std::pin::pin!(futures_util::future::join_all(pollers));
+        let is_told = self.heartbeats.service_ends_polls() && self.announce_shutdown().await;
+        if is_told && timeout(LAST_POLLS_TIMEOUT, &mut ended).await.is_ok() {
+            return true;
+        }
+        self.shared.hang_up.cancel();
+        ended.await;
+        is_told
+    }
+
     /// True when the service has heard it.
     async fn announce_shutdown(&self) -> bool {
         let options = &self.shared.options;
@@ -198,12 +213,19 @@ impl Worker {
             identity: options.identity.clone(),
             reason: "graceful shutdown".into(),
             task_queue: options.task_queue.clone(),
+            task_queue_types: self.polled_types(),
             worker_heartbeat: self.heartbeats.on_shutdown(),
             worker_instance_key: self.instance_key.clone(),
             ..Default::default()
         };
         // Unimplemented, unavailable, slow: all the same to a worker that goes.
         matches!(timeout(SHUTDOWN_CALL_TIMEOUT, call(&*self.shared.service, request)).await, Ok(Ok(_)))
+    }
+
+    fn polled_types(&self) -> Vec<i32> {
+        let options = &self.shared.options;
+        let types = [(options.polls_workflows, TaskQueueType::Workflow), (options.polls_activities, TaskQueueType::Activity)];
+        types.into_iter().filter_map(|(is_polled, kind)| is_polled.then_some(kind as i32)).collect()
     }
 
     fn start_pollers(&self, activity_slots: &Slots) {
@@ -297,6 +319,7 @@ impl Reserved {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.shared.polling.cancel();
+        self.shared.hang_up.cancel();
         self.shared.abort.cancel();
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct WorkerHeartbeats {
 struct Told {
     /// The service takes heartbeats, as far as is known.
     is_wanted: bool,
+    /// The service ends the polls of a worker that says that it stops, as far as is known.
+    ends_polls: bool,
     at: Option<Instant>,
     workflow_tasks: Counts,
     activities: Counts,
@@ -59,7 +61,10 @@ impl WorkerHeartbeats {
 
     /// Sends one at once and then one each interval, until the worker has ended or the service wants none.
     pub async fn run(&self) {
-        let Some(pause) = self.shared.options.worker_heartbeat_interval else { return };
+        let Some(pause) = self.shared.options.worker_heartbeat_interval else {
+            let _ = self.ask_whether_wanted().await;
+            return;
+        };
         let mut ticks = interval(pause.max(Duration::from_millis(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let sending = async {
@@ -93,6 +98,7 @@ impl WorkerHeartbeats {
         let request = DescribeNamespaceRequest { namespace: self.shared.options.namespace.clone(), ..Default::default() };
         let answer = call(&*self.shared.service, request).await?;
         let capabilities = answer.namespace_info.and_then(|info| info.capabilities);
+        self.told().ends_polls = capabilities.is_some_and(|capabilities| capabilities.worker_poll_complete_on_shutdown);
         if capabilities.is_some_and(|capabilities| capabilities.worker_heartbeats) {
             Ok(())
         } else {
@@ -108,6 +114,11 @@ impl WorkerHeartbeats {
             ..Default::default()
         };
         call(&*self.shared.service, request).await.map(drop)
+    }
+
+    /// Whether polls need not be given up when the worker stops: the service answers them.
+    pub fn service_ends_polls(&self) -> bool {
+        self.told().ends_polls
     }
 
     /// What goes along with the news that the worker stops.

@@ -10,7 +10,7 @@ use temporalio_protos::{
         workflow_completion::WorkflowActivationCompletion,
     },
     temporal::api::{
-        enums::v1::WorkerStatus,
+        enums::v1::{TaskQueueType, WorkerStatus},
         namespace::v1::{NamespaceInfo, namespace_info::Capabilities},
         worker::v1::{WorkerHeartbeat, WorkerHostInfo},
         workflowservice::v1::{
@@ -161,6 +161,42 @@ async fn a_worker_that_stops_says_so_and_then_goodbye() {
     assert_eq!(statuses, [WorkerStatus::Running, WorkerStatus::ShuttingDown, WorkerStatus::Shutdown]);
     tokio::time::sleep(INTERVAL * 3).await;
     assert_eq!(bench.beats().len(), 3, "a worker that has ended is silent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn polls_are_left_to_a_service_that_ends_them() {
+    let capabilities = Some(Capabilities { worker_poll_complete_on_shutdown: true, ..Default::default() });
+    let namespace =
+        DescribeNamespaceResponse { namespace_info: Some(NamespaceInfo { capabilities, ..Default::default() }), ..Default::default() };
+    let mut bench = bench(Ok(namespace.into()));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let open_polls = bench.service.open_polls();
+    let mut activities = std::mem::replace(&mut bench.items.activities, tokio::sync::mpsc::unbounded_channel().1);
+    let stopping = bench.worker.stop(Duration::ZERO);
+    let service = async {
+        bench.service.wait_for("ShutdownWorker", 1).await;
+        assert_eq!(bench.service.open_polls(), open_polls);
+        // One of them brings what was handed out before the service heard of the stop.
+        bench.service.offer_activity(PollActivityTaskQueueResponse { task_token: "late".into(), attempt: 1, ..Default::default() });
+        next(&mut activities).await;
+        bench.end("late", Outcome::Completed(Success::default()));
+    };
+    futures_util::join!(stopping, service);
+    assert_eq!(bench.service.calls("RespondActivityTaskCompleted").len(), 1);
+    assert_eq!(bench.shutdown().task_queue_types, [TaskQueueType::Workflow as i32, TaskQueueType::Activity as i32]);
+    // This one does not end them after all.
+    assert_eq!(bench.service.open_polls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn polls_are_given_up_where_the_service_does_not_end_them() {
+    let bench = bench(willing());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let service = async {
+        bench.service.wait_for("ShutdownWorker", 1).await;
+        assert_eq!(bench.service.open_polls(), 0);
+    };
+    futures_util::join!(bench.worker.stop(Duration::ZERO), service);
 }
 
 #[tokio::test(start_paused = true)]
