@@ -216,7 +216,6 @@ impl Worker {
             task_queue_types: self.polled_types(),
             worker_heartbeat: self.heartbeats.on_shutdown(),
             worker_instance_key: self.instance_key.clone(),
-            ..Default::default()
         };
         // Unimplemented, unavailable, slow: all the same to a worker that goes.
         matches!(timeout(SHUTDOWN_CALL_TIMEOUT, call(&*self.shared.service, request)).await, Ok(Ok(_)))
