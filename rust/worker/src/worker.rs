@@ -189,7 +189,7 @@ impl Worker {
         self.finished.cancel();
     }
 
-    /// Returns when no poll is open and what polls brought is in the actors' channels; true when the service has heard that the worker stops.
+    /// Returns when no poll is open and what polls brought is in the actors' channels; true when the service has heard of the stop.
     ///
     /// A poll that is given up may take a task with it that the service has just handed out and that nobody works on until it times out. So
     /// a service that answers the polls of a worker that stops is let do so.
