@@ -22,6 +22,7 @@ use crate::{
     lock::FileLock,
     state::{OPERATOR_SERVICE, Operation},
     store::{self, Store},
+    surroundings::Machine,
 };
 
 /// Requests waiting for the writer; more are refused, so that memory stays bounded.
@@ -60,7 +61,7 @@ impl Engine {
     /// Opens the database, creating it when missing; refuses files that are not ours without touching them.
     pub fn open(options: EngineOptions) -> Result<Arc<Engine>, OpenError> {
         let Location::File(path) = &options.location else {
-            let store = Store::open(None)?;
+            let store = Store::open(None, None)?;
             return Ok(Engine::handle(Arc::new(Shared::start(store, &options, Path::new(":memory:"), None, None)?)));
         };
         let path = resolve(path);
@@ -81,7 +82,7 @@ impl Engine {
         if !store::check(&path)? {
             create(&path)?;
         }
-        let store = Store::open(Some(&path))?;
+        let store = Store::open(Some(&path), None)?;
         let id = identity(&path);
         let shared = Arc::new(Shared::start(store, &options, &path, Some(lock), id)?);
         if let Some(id) = id {
@@ -224,7 +225,8 @@ impl Shared {
         let (sender, receiver) = bounded(MAX_WAITING);
         let shown = Arc::new(Shown::default());
         let limits = options.limits.unwrap_or_default();
-        let host = Host::new(store, options.namespace.clone(), (options.time_skipping, limits), receiver, shown.clone())
+        let (how, machine) = ((options.time_skipping, limits), Box::new(Machine::new()));
+        let host = Host::new(store, options.namespace.clone(), how, receiver, shown.clone(), machine)
             .map_err(|status| OpenError::Corrupt { path: path.into(), reason: status.message })?;
         let thread = std::thread::Builder::new()
             .name("durable-engine".into())

@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicI64, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::{
     state::{CallId, Env, Limits, Operation, World, time::Nanos},
     store::Store,
+    surroundings::Surroundings,
 };
 
 /// Requests applied and committed together.
@@ -54,7 +55,7 @@ pub struct Shown {
 }
 
 pub struct Host {
-    store: Store,
+    pub store: Store,
     world: World,
     receiver: Receiver<Message>,
     senders: HashMap<CallId, Sender>,
@@ -63,16 +64,7 @@ pub struct Host {
     time_skipping: bool,
     offset: Nanos,
     last: Nanos,
-    started: Instant,
-}
-
-fn new_id() -> String {
-    uuid::Uuid::new_v4().to_string()
-}
-
-/// The wall clock.
-pub fn wall() -> Nanos {
-    SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|since| Nanos::try_from(since.as_nanos()).ok()).unwrap_or(0)
+    surroundings: Box<dyn Surroundings>,
 }
 
 fn nanos(duration: Duration) -> Nanos {
@@ -87,11 +79,12 @@ impl Host {
         (time_skipping, limits): (bool, Limits),
         receiver: Receiver<Message>,
         shown: Arc<Shown>,
+        surroundings: Box<dyn Surroundings>,
     ) -> Result<Host, Status> {
         let (epoch, next_key) = store.boot().map_err(|error| Status::new(Code::Unavailable, error.to_string()))?;
         let mut world = World::new(namespace, epoch, next_key, limits);
         world.attributes.set_custom(store.attribute_kinds()?);
-        let now = wall();
+        let now = surroundings.wall();
         for run in store.open_runs()? {
             world.adopt(run, now, true);
         }
@@ -109,7 +102,7 @@ impl Host {
             time_skipping,
             offset: 0,
             last: now,
-            started: Instant::now(),
+            surroundings,
         })
     }
 
@@ -120,12 +113,12 @@ impl Host {
     }
 
     fn tick(&mut self) {
-        self.last = self.last.max(wall().saturating_add(self.offset));
+        self.last = self.last.max(self.surroundings.wall().saturating_add(self.offset));
         self.shown.now.store(self.last, Ordering::Relaxed);
     }
 
     fn mono(&self) -> Nanos {
-        nanos(self.started.elapsed())
+        self.surroundings.mono()
     }
 
     fn serve(&mut self) -> Result<(), String> {
@@ -136,44 +129,55 @@ impl Host {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             };
-            let mut calls = Vec::new();
-            let mut stop = false;
             let batch: Vec<Message> = first.into_iter().chain(self.receiver.try_iter().take(MAX_BATCH)).collect();
-            self.tick();
-            for message in batch {
-                match message {
-                    Message::Call(id, request, caller, sender) => {
-                        self.senders.insert(id, sender);
-                        if caller.is_remote {
-                            self.world.note_remote(id, caller.timeout.map(|timeout| self.mono().saturating_add(nanos(timeout))));
-                        }
-                        calls.push((id, request));
-                    }
-                    Message::Operate(operation, sender) => {
-                        let _ = sender.send(self.operate(operation));
-                    }
-                    Message::Gone(id) => {
-                        // A call and its end may have come in one batch.
-                        calls.retain(|(call, _)| *call != id);
-                        self.world.gone(id);
-                        self.senders.remove(&id);
-                    }
-                    Message::Release(token) => self.world.release_activity(&token),
-                    Message::Advance(by, sender) => self.advances.push((self.last.saturating_add(nanos(by)), sender)),
-                    Message::Stop => stop = true,
-                }
-            }
-            self.turn(calls)?;
-            if stop {
+            if self.take(batch)? {
                 return Ok(());
             }
         }
     }
 
+    /// Takes what is waiting, without waiting for more: for a driver that has no thread.
+    pub fn step(&mut self) -> Result<(), String> {
+        let batch = self.receiver.try_iter().take(MAX_BATCH).collect();
+        self.take(batch).map(drop)
+    }
+
+    /// One turn with these messages; true when it was the last.
+    fn take(&mut self, batch: Vec<Message>) -> Result<bool, String> {
+        let mut calls = Vec::new();
+        let mut stop = false;
+        self.tick();
+        for message in batch {
+            match message {
+                Message::Call(id, request, caller, sender) => {
+                    self.senders.insert(id, sender);
+                    if caller.is_remote {
+                        self.world.note_remote(id, caller.timeout.map(|timeout| self.mono().saturating_add(nanos(timeout))));
+                    }
+                    calls.push((id, request));
+                }
+                Message::Operate(operation, sender) => {
+                    let _ = sender.send(self.operate(operation));
+                }
+                Message::Gone(id) => {
+                    // A call and its end may have come in one batch.
+                    calls.retain(|(call, _)| *call != id);
+                    self.world.gone(id);
+                    self.senders.remove(&id);
+                }
+                Message::Release(token) => self.world.release_activity(&token),
+                Message::Advance(by, sender) => self.advances.push((self.last.saturating_add(nanos(by)), sender)),
+                Message::Stop => stop = true,
+            }
+        }
+        self.turn(calls)?;
+        Ok(stop)
+    }
+
     /// How long there is nothing to do.
-    fn pause(&self) -> Duration {
+    pub fn pause(&self) -> Duration {
         let mono = self.mono();
-        let now = wall().saturating_add(self.offset).max(self.last);
+        let now = self.surroundings.wall().saturating_add(self.offset).max(self.last);
         let workflow = self.world.next_workflow_deadline().map(|at| at - now);
         let wait = self.world.next_wait().map(|at| at - mono);
         let next = workflow.into_iter().chain(wait).min().unwrap_or(Nanos::MAX).max(0).cast_unsigned();
@@ -187,7 +191,8 @@ impl Host {
         let mut calls = Some(calls);
         loop {
             let (now, mono) = (self.last, self.mono());
-            let env = Env { now, mono, source: &self.store, new_id: &new_id };
+            let surroundings = &self.surroundings;
+            let env = Env { now, mono, source: &self.store, new_id: &|| surroundings.new_id() };
             self.world.handle_time(&env);
             for (id, request) in calls.take().unwrap_or_default() {
                 self.world.handle(&env, id, request);

@@ -44,3 +44,30 @@ fn a_held_file() {
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).expect("locks");
     assert!(matches!(refusal(&path), OpenError::Held { pid: Some(_), .. }));
 }
+
+/// What is left of a database when the machine stops while it is created: a part of it, and a journal that knows of `pages` before.
+fn leave_unfinished(path: &Path, whole: &[u8], pages: u8) {
+    std::fs::write(path, &whole[..4096]).expect("writes");
+    let mut journal = vec![0; 512];
+    journal[..8].copy_from_slice(&[0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]);
+    journal[19] = pages;
+    journal[22] = 2; // sectors of 512 bytes
+    journal[26] = 16; // pages of 4,096 bytes
+    std::fs::write(format!("{}-journal", path.display()), journal).expect("writes");
+}
+
+#[test]
+fn a_file_that_was_being_created() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    file(&at("whole")).close();
+    let whole = std::fs::read(at("whole")).expect("reads");
+    leave_unfinished(&at("begun"), &whole, 0);
+    block_on(async {
+        let engine = file(&at("begun"));
+        start(&engine, "a").await;
+        assert_eq!(types(&engine, "a").await.len(), 2);
+    });
+    leave_unfinished(&at("cut"), &whole, 1);
+    assert!(matches!(refusal(&at("cut")), OpenError::Corrupt { .. }), "there was something in it before");
+}

@@ -1,6 +1,10 @@
 //! Looking at a file before anything touches it: a file that is not ours stays as it is.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use rusqlite::ErrorCode;
 
@@ -11,6 +15,7 @@ use crate::OpenError;
 pub const QUICK_CHECK_BYTES: u64 = 16 * 1024 * 1024;
 const HEADER: usize = 100;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+const JOURNAL_MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 
 pub fn open_error(path: &Path, error: &rusqlite::Error) -> OpenError {
     let (path, reason) = (path.to_path_buf(), error.to_string());
@@ -46,6 +51,9 @@ pub fn check(path: &Path) -> Result<bool, OpenError> {
         Err(error) => return Err(io_error(path, &error)),
     };
     let size = file.metadata().map_err(|error| io_error(path, &error))?.len();
+    if is_unfinished(path) {
+        return Ok(false);
+    }
     let mut header = Vec::new();
     file.by_ref().take(HEADER as u64).read_to_end(&mut header).map_err(|error| io_error(path, &error))?;
     check_header(path, &header, size)
@@ -53,6 +61,21 @@ pub fn check(path: &Path) -> Result<bool, OpenError> {
 
 fn number(header: &[u8], at: usize) -> i32 {
     header.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, i32::from_be_bytes)
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Whether the file was being created when its process or the machine ended. Its journal then says that there was no page before; SQLite
+/// goes back to that when it opens the file, and until then anything may be in it.
+fn is_unfinished(path: &Path) -> bool {
+    let mut header = Vec::new();
+    let Ok(journal) = File::open(beside(path, "-journal")) else { return false };
+    let read = journal.take(28).read_to_end(&mut header).is_ok();
+    read && header.len() == 28 && header.starts_with(&JOURNAL_MAGIC) && number(&header, 16) == 0
 }
 
 fn check_header(path: &Path, header: &[u8], size: u64) -> Result<bool, OpenError> {
@@ -78,9 +101,7 @@ fn check_header(path: &Path, header: &[u8], size: u64) -> Result<bool, OpenError
         1 => 65536,
         size => u64::from(size),
     };
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    let has_log = Path::new(&log).metadata().is_ok_and(|data| data.len() > 0);
+    let has_log = beside(path, "-wal").metadata().is_ok_and(|data| data.len() > 0);
     let pages = u64::from(number(header, 28).cast_unsigned());
     if !has_log && size < pages * page {
         return Err(OpenError::Corrupt { path: path.into(), reason: format!("it is cut off: {size} of {} bytes are there", pages * page) });

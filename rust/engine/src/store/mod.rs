@@ -1,6 +1,7 @@
 //! The file: an integer-keyed row a run, a row a pending activity, one blob of events a commit and run.
 
 mod check;
+mod contents;
 mod lists;
 mod rows;
 
@@ -10,6 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::OpenError;
 pub use check::check;
+pub use contents::Contents;
 
 /// "durA": what `file` and we recognise the database by.
 pub const APPLICATION_ID: i32 = 0x6475_7241;
@@ -46,21 +48,25 @@ CREATE TABLE IF NOT EXISTS gone(workflow_id TEXT PRIMARY KEY, run_key INTEGER NO
 
 pub struct Store {
     connection: Connection,
+    /// Transactions that were committed for the writer.
+    pub commits: u64,
 }
 
 impl Store {
-    /// Opens a checked file, or memory; a new one gets its schema.
-    pub fn open(path: Option<&Path>) -> Result<Store, OpenError> {
+    /// Opens a checked file, or memory; a new one gets its schema. `vfs` is the name of the registered file system it is in, none
+    /// the machine's.
+    pub fn open(path: Option<&Path>, vfs: Option<&str>) -> Result<Store, OpenError> {
         let shown = path.unwrap_or(Path::new(":memory:"));
         let fail = |error: rusqlite::Error| check::open_error(shown, &error);
-        let connection = match path {
-            Some(path) => Connection::open_with_flags(
-                path,
-                OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-            ),
-            None => Connection::open_in_memory(),
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = match (path, vfs) {
+            (Some(path), Some(vfs)) => Connection::open_with_flags_and_vfs(path, flags, vfs),
+            (Some(path), None) => Connection::open_with_flags(path, flags),
+            (None, _) => Connection::open_in_memory(),
         }
         .map_err(fail)?;
+        // Before anything is read: with one owner, the log's index is in the owner's memory.
+        connection.execute_batch("PRAGMA locking_mode=EXCLUSIVE").map_err(fail)?;
         connection.set_prepared_statement_cache_capacity(64);
         lists::add_functions(&connection).map_err(fail)?;
         let version: i32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fail)?;
@@ -70,8 +76,8 @@ impl Store {
         }
         connection
             .execute_batch(&format!(
-                "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; \
-                 PRAGMA fullfsync=ON; PRAGMA temp_store=MEMORY; PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES};"
+                "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA fullfsync=ON; \
+                 PRAGMA temp_store=MEMORY; PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES};"
             ))
             .map_err(fail)?;
         connection.execute_batch(&format!("BEGIN IMMEDIATE; {LATER} COMMIT;")).map_err(fail)?;
@@ -81,6 +87,6 @@ impl Store {
                 return Err(OpenError::Corrupt { path: shown.into(), reason: answer });
             }
         }
-        Ok(Store { connection })
+        Ok(Store { connection, commits: 0 })
     }
 }

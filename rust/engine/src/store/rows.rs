@@ -193,7 +193,9 @@ impl Store {
                 };
             }
         }
-        transaction.commit()
+        transaction.commit()?;
+        self.commits += 1;
+        Ok(())
     }
 }
 
