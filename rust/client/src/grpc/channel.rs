@@ -19,6 +19,7 @@ use tonic::{
 use tower_service::Service;
 
 use super::{
+    gather::Gathering,
     options::{GrpcOptions, HttpConnectProxy, Tls},
     reason::{self, NoAddress, ProxyRefused, invalid},
 };
@@ -87,7 +88,7 @@ struct Tcp {
 }
 
 impl Service<Uri> for Tcp {
-    type Response = TokioIo<TcpStream>;
+    type Response = TokioIo<Gathering<TcpStream>>;
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
 
@@ -102,7 +103,7 @@ impl Service<Uri> for Tcp {
                 None => connect(&address).await?,
                 Some(proxy) => through(&proxy, &address).await?,
             };
-            Ok(TokioIo::new(stream))
+            Ok(TokioIo::new(Gathering::new(stream)))
         })
     }
 }

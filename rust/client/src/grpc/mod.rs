@@ -2,6 +2,7 @@
 
 mod channel;
 mod codec;
+mod gather;
 mod headers;
 mod link;
 mod options;
