@@ -24,17 +24,26 @@ use crate::{
     workers::Workers,
 };
 
-/// Enough to decode and apply at the same time; the work that is heavy has threads of its own (the engine's writer).
-const RUNTIME_THREADS: usize = 2;
+/// For an engine: enough to decode and apply at the same time; the work that is heavy has threads of its own (the engine's writer).
+const ENGINE_THREADS: usize = 2;
+/// For a connection: its tasks hand one call on to the next, and between threads each of these steps is a system call, or two. One
+/// thread is enough for more calls than an interpreter can make or answer.
+const CONNECTION_THREADS: usize = 1;
 /// Tasks end at their next await; what takes longer than this is stuck, and left to the process's end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 const WORKFLOW_SERVICE: &str = "temporal.api.workflowservice.v1.WorkflowService";
 
 pub struct Core {
-    /// None: closed.
-    runtime: Mutex<Option<Runtime>>,
+    life: Mutex<Life>,
     state: Arc<State>,
+}
+
+/// The threads begin with the first commands, which say what for.
+enum Life {
+    New,
+    Running(Runtime),
+    Closed,
 }
 
 /// What the core's tasks share.
@@ -56,16 +65,7 @@ enum Connection {
 
 impl Core {
     pub fn open() -> Result<Core> {
-        let start = |error: std::io::Error| BridgeError::Start(format!("the core cannot be started: {error}"));
-        let queue = Arc::new(Queue::open().map_err(start)?);
-        let reports = Arc::downgrade(&queue);
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(RUNTIME_THREADS)
-            .thread_name("durable-core")
-            .on_thread_start(move || report_panics_to(reports.clone()))
-            .enable_all()
-            .build()
-            .map_err(start)?;
+        let queue = Arc::new(Queue::open().map_err(|error| no_start(&error))?);
         let state = State {
             queue,
             connection: Mutex::new(Connection::None),
@@ -73,7 +73,7 @@ impl Core {
             serving: Serving::default(),
             calls: Mutex::default(),
         };
-        Ok(Core { runtime: Mutex::new(Some(runtime)), state: Arc::new(state) })
+        Ok(Core { life: Mutex::new(Life::New), state: Arc::new(state) })
     }
 
     pub fn wake_fd(&self) -> i32 {
@@ -87,9 +87,7 @@ impl Core {
     pub fn submit(&self, commands: &[u8]) -> Result<()> {
         let commands =
             Commands::decode(commands).map_err(|error| BridgeError::BadMessage(format!("the commands cannot be decoded: {error}")))?;
-        let Some(runtime) = lock(&self.runtime).as_ref().map(|runtime| runtime.handle().clone()) else {
-            return Err(BridgeError::BadHandle("the core is closed".into()));
-        };
+        let runtime = self.running(&commands)?;
         let _inside = runtime.enter();
         for command in commands.commands {
             self.state.handle(&runtime, command);
@@ -97,10 +95,38 @@ impl Core {
         Ok(())
     }
 
+    /// The runtime, begun if these commands are the first.
+    fn running(&self, commands: &Commands) -> Result<Handle> {
+        let mut life = lock(&self.life);
+        if matches!(*life, Life::New) {
+            let is_connection = commands.commands.iter().any(|command| match &command.kind {
+                Some(Kind::Connect(connect)) => !target::is_engine(&connect.target),
+                _ => false,
+            });
+            let reports = Arc::downgrade(&self.state.queue);
+            let runtime = Builder::new_multi_thread()
+                .worker_threads(if is_connection { CONNECTION_THREADS } else { ENGINE_THREADS })
+                .thread_name("durable-core")
+                .on_thread_start(move || report_panics_to(reports.clone()))
+                .enable_all()
+                .build()
+                .map_err(|error| no_start(&error))?;
+            *life = Life::Running(runtime);
+        }
+        match &*life {
+            Life::Running(runtime) => Ok(runtime.handle().clone()),
+            Life::New | Life::Closed => Err(BridgeError::BadHandle("the core is closed".into())),
+        }
+    }
+
     /// Ends everything within a bounded time: calls are given up, workers end as in a crash, the engine commits what it
     /// has acknowledged, threads are joined.
     pub fn close(&self) {
-        let Some(runtime) = lock(&self.runtime).take() else { return };
+        let runtime = match std::mem::replace(&mut *lock(&self.life), Life::Closed) {
+            Life::Running(runtime) => runtime,
+            Life::New => return self.state.queue.close(),
+            Life::Closed => return,
+        };
         let connection = std::mem::replace(&mut *lock(&self.state.connection), Connection::Closed);
         for (_, call) in lock(&self.state.calls).drain() {
             call.abort();
@@ -116,6 +142,10 @@ impl Core {
         runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
         self.state.queue.close();
     }
+}
+
+fn no_start(error: &std::io::Error) -> BridgeError {
+    BridgeError::Start(format!("the core cannot be started: {error}"))
 }
 
 impl Drop for Core {

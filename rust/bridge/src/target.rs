@@ -60,6 +60,11 @@ impl Target {
     }
 }
 
+/// True if the target names an engine of this process, false for a connection, and for what is neither.
+pub fn is_engine(target: &str) -> bool {
+    matches!(parse(target), Ok(Address::Embedded(_)))
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Address {
     Embedded(Location),
