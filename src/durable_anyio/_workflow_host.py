@@ -156,6 +156,23 @@ class WorkflowHost:
         self._instances[activation.run_id] = instance
         return instance
 
+    def forget(self, run_id: str) -> None:
+        """Closes a run in which nothing is open; does nothing if it is unknown."""
+        instance = self._instances.pop(run_id, None)
+        if instance is None:
+            return
+        watchdog = self._watchdog
+        if watchdog is None:
+            instance.release()
+            return
+        step = Step(self, b"")
+        step.instance = instance
+        watchdog.enter(step)
+        try:
+            instance.release()
+        finally:
+            watchdog.leave()
+
     def find_step(self, run_id: str, seq: int) -> Callable[[], Any] | None:
         """The call of a step that a cached run asked for and that is not resolved."""
         instance = self._instances.get(run_id)

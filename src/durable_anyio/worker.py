@@ -313,6 +313,18 @@ class Worker:
 
         self._core.do_in_turns(advance, self._step_seconds)
 
+    def on_eviction(self, run_id: str) -> None:
+        """Takes the id of a run that is to be forgotten."""
+
+        def forget(_seconds: float) -> bool:
+            try:
+                self._host.forget(run_id)
+            except BaseException as error:  # of code that a workflow runs while it is closed
+                self._fail(error)
+            return True
+
+        self._core.do_in_turns(forget, self._step_seconds)
+
     def on_activity(self, task: bytes) -> None:
         """Takes an encoded ActivityTask."""
         assert self._group is not None
@@ -339,10 +351,7 @@ class Worker:
         self._begin_shutdown()
 
     def _send_workflow_completion(self, data: bytes) -> None:
-        command = _Command()
-        command.workflow_completion.worker = self._id
-        command.workflow_completion.completion = data
-        self._core.post(command)
+        self._core.post_workflow_completion(self._id, data)
 
     def _send_activity_completion(self, data: bytes) -> None:
         command = _Command()

@@ -15,6 +15,7 @@ from durable_anyio.worker import WorkerError
 from .activations import START_SECONDS, evict, query, value_of
 
 Activation = message("coresdk.workflow_activation.WorkflowActivation")
+Command = message("durable_anyio.bridge.v1.Command")
 Completion = message("coresdk.workflow_completion.WorkflowActivationCompletion")
 ActivityTask = message("coresdk.activity_task.ActivityTask")
 ActivityCompletion = message("coresdk.ActivityTaskCompletion")
@@ -53,6 +54,12 @@ class FakeCore:
     def post(self, command: Any) -> None:
         self.posted.append(command)
         self.something_posted.set()
+
+    def post_workflow_completion(self, worker: int, completion: bytes) -> None:
+        command = Command()
+        command.workflow_completion.worker = worker
+        command.workflow_completion.completion = completion
+        self.post(command)
 
     @property
     def receiver(self) -> Any:

@@ -7,7 +7,8 @@ use std::{
     collections::VecDeque,
     io::{self, Read, Write},
     os::{fd::AsRawFd, unix::net::UnixStream},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use prost::Message;
@@ -19,9 +20,12 @@ pub const INFO: u32 = 20;
 pub const WARNING: u32 = 30;
 pub const ERROR: u32 = 40;
 
+/// How long Python may not hear of what was pushed quietly.
+const QUIET_TIME: Duration = Duration::from_millis(100);
+
 pub struct Queue {
     waiting: Mutex<Waiting>,
-    /// Python's end: readable exactly while items wait.
+    /// Python's end: readable while items wait, those that were pushed quietly after a while.
     readable: UnixStream,
     writable: UnixStream,
 }
@@ -30,6 +34,10 @@ pub struct Queue {
 struct Waiting {
     /// Each one encoded as the `Items` message with this single item: a batch is their concatenation.
     items: VecDeque<Vec<u8>>,
+    /// The byte is in the socket.
+    is_told: bool,
+    /// Somebody will tell of what was pushed quietly.
+    is_timed: bool,
     is_closed: bool,
 }
 
@@ -47,14 +55,42 @@ impl Queue {
 
     pub fn push(&self, kind: Kind) {
         // Encoded here, outside the lock and on the caller's thread, so that Python's thread only copies.
-        let bytes = Items { items: vec![Item { kind: Some(kind) }] }.encode_to_vec();
+        let bytes = encoded(kind);
+        let mut waiting = self.lock();
+        if !waiting.is_closed {
+            waiting.items.push_back(bytes);
+            self.tell(&mut waiting);
+        }
+    }
+
+    /// For what nobody waits for: Python takes it with the next item that somebody does wait for, or after [`QUIET_TIME`]. To wake
+    /// Python for each of them would cost more than all the rest of them. Call inside a tokio runtime.
+    pub fn push_quietly(self: &Arc<Self>, kind: Kind) {
+        let bytes = encoded(kind);
         let mut waiting = self.lock();
         if waiting.is_closed {
             return;
         }
-        let was_empty = waiting.items.is_empty();
         waiting.items.push_back(bytes);
-        if was_empty {
+        if waiting.is_told || waiting.is_timed {
+            return;
+        }
+        waiting.is_timed = true;
+        let queue = Arc::downgrade(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(QUIET_TIME).await;
+            let Some(queue) = queue.upgrade() else { return };
+            let mut waiting = queue.lock();
+            waiting.is_timed = false;
+            if !waiting.items.is_empty() && !waiting.is_closed {
+                queue.tell(&mut waiting);
+            }
+        });
+    }
+
+    fn tell(&self, waiting: &mut Waiting) {
+        if !waiting.is_told {
+            waiting.is_told = true;
             // At most one byte is ever in the socket, so it cannot be full; a peer that is gone is a closed core.
             let _ = (&self.writable).write(&[1]);
         }
@@ -69,7 +105,7 @@ impl Queue {
         let mut waiting = self.lock();
         let count = limit.min(waiting.items.len());
         let taken: Vec<Vec<u8>> = waiting.items.drain(..count).collect();
-        if waiting.items.is_empty() {
+        if waiting.items.is_empty() && std::mem::take(&mut waiting.is_told) {
             // Under the lock: a byte written after this read belongs to an item pushed after it.
             let _ = (&self.readable).read(&mut [0; 8]);
         }
@@ -89,31 +125,59 @@ impl Queue {
     }
 }
 
+fn encoded(kind: Kind) -> Vec<u8> {
+    Items { items: vec![Item { kind: Some(kind) }] }.encode_to_vec()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn is_readable(queue: &Queue) -> bool {
+        let mut byte = [0; 1];
+        let copy = queue.readable.try_clone().expect("a copy");
+        let was = (&copy).read(&mut byte).is_ok();
+        if was {
+            (&queue.writable).write_all(&byte).expect("put back");
+        }
+        was
+    }
+
+    fn count(items: &[u8]) -> usize {
+        Items::decode(items).expect("items").items.len()
+    }
+
     #[test]
     fn the_socket_is_readable_exactly_while_items_wait() {
         let queue = Queue::open().expect("a socket pair");
-        let readable = |queue: &Queue| {
-            let mut byte = [0; 1];
-            let copy = queue.readable.try_clone().expect("a copy");
-            let was = (&copy).read(&mut byte).is_ok();
-            if was {
-                (&queue.writable).write_all(&byte).expect("put back");
-            }
-            was
-        };
-        assert!(!readable(&queue));
+        assert!(!is_readable(&queue));
         for number in 0..3 {
             queue.push_event(0, ERROR, format!("{number}"), false);
         }
-        assert!(readable(&queue));
-        assert_eq!(Items::decode(queue.drain(2).as_slice()).expect("items").items.len(), 2);
-        assert!(readable(&queue));
-        assert_eq!(Items::decode(queue.drain(2).as_slice()).expect("items").items.len(), 1);
-        assert!(!readable(&queue));
+        assert!(is_readable(&queue));
+        assert_eq!(count(&queue.drain(2)), 2);
+        assert!(is_readable(&queue));
+        assert_eq!(count(&queue.drain(2)), 1);
+        assert!(!is_readable(&queue));
         assert!(queue.drain(2).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_pushed_quietly_waits_for_other_items_or_a_while() {
+        let queue = Arc::new(Queue::open().expect("a socket pair"));
+        let evict = |run_id: &str| Kind::Eviction(crate::messages::Eviction { worker: 1, run_id: run_id.to_owned() });
+        queue.push_quietly(evict("first"));
+        assert!(!is_readable(&queue));
+        queue.push_event(0, ERROR, "another", false);
+        assert!(is_readable(&queue));
+        assert_eq!(count(&queue.drain(9)), 2);
+        assert!(!is_readable(&queue));
+        queue.push_quietly(evict("second"));
+        queue.push_quietly(evict("third"));
+        assert!(!is_readable(&queue));
+        tokio::time::sleep(QUIET_TIME * 2).await;
+        assert!(is_readable(&queue));
+        assert_eq!(count(&queue.drain(9)), 2);
+        assert!(!is_readable(&queue));
     }
 }

@@ -15,7 +15,7 @@ use temporalio_protos::{
 };
 
 use crate::{
-    messages::{ActivityTask, StartWorker, WorkflowActivation, item::Kind},
+    messages::{ActivityTask, Eviction, StartWorker, WorkflowActivation, item::Kind},
     queue::Queue,
     target::{Target, invalid},
 };
@@ -134,6 +134,10 @@ impl Sink for QueueSink {
     fn activation(&self, activation: workflow_activation::WorkflowActivation) {
         let activation = activation.encode_to_vec();
         self.queue.push(Kind::Activation(WorkflowActivation { worker: self.worker, activation }));
+    }
+
+    fn eviction(&self, run_id: String) {
+        self.queue.push_quietly(Kind::Eviction(Eviction { worker: self.worker, run_id }));
     }
 
     fn activity(&self, task: activity_task::ActivityTask) {

@@ -12,6 +12,8 @@ use crate::{WorkerOptions, tally::Tally};
 pub trait Sink: Send + Sync + 'static {
     /// Answer with [`crate::Worker::complete_workflow`], evictions too.
     fn activation(&self, activation: WorkflowActivation);
+    /// The run is to be forgotten; before any later activation of it. Without an answer: nobody waits for it.
+    fn eviction(&self, run_id: String);
     /// A start is answered with [`crate::Worker::complete_activity`]; a cancel has no answer of its own.
     fn activity(&self, task: ActivityTask);
     fn event(&self, event: WorkerEvent);

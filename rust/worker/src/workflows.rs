@@ -13,7 +13,10 @@ use std::{
 use durable_client::{Code, Rpc, Status};
 use durable_core::{EvictionReason, LocalRequest, LocalResult, Output, RunOptions, Wait};
 use temporalio_protos::{
-    coresdk::workflow_completion::WorkflowActivationCompletion,
+    coresdk::{
+        workflow_activation::{WorkflowActivation, remove_from_cache::EvictionReason as WireReason, workflow_activation_job::Variant},
+        workflow_completion::WorkflowActivationCompletion,
+    },
     temporal::api::{
         common::v1::WorkflowExecution,
         enums::v1::{CommandType, EventType, WorkflowTaskFailedCause},
@@ -304,7 +307,7 @@ impl<M: Machine> Workflows<M> {
     fn drive(&mut self, run_id: &str) {
         while let Some(output) = self.entries.get_mut(run_id).and_then(|entry| entry.run.poll()) {
             match output {
-                Output::Activation(activation) => self.shared.sink.activation(*activation),
+                Output::Activation(activation) => self.activate(run_id, *activation),
                 Output::Complete(request) => self.complete(run_id, request),
                 Output::Fail(request) => self.fail(run_id, request),
                 Output::Conclude(request) => self.conclude(run_id, *request),
@@ -319,6 +322,18 @@ impl<M: Machine> Workflows<M> {
             }
         }
         self.settle(run_id);
+    }
+
+    /// Gives an activation to the user's code. An eviction for which no answer of it can matter is only told.
+    fn activate(&mut self, run_id: &str, activation: WorkflowActivation) {
+        if !is_mere_eviction(&activation) {
+            return self.shared.sink.activation(activation);
+        }
+        self.shared.sink.eviction(activation.run_id.clone());
+        if let Some(entry) = self.entries.get_mut(run_id) {
+            let answered = WorkflowActivationCompletion { run_id: activation.run_id, ..Default::default() };
+            entry.run.handle_completion(answered);
+        }
     }
 
     /// After a run has stopped wanting things: the next waiting task, or the cache.
@@ -669,6 +684,20 @@ async fn fail_as_too_large(shared: &Shared, task_token: Vec<u8>, status: &Status
     };
     // The refusal of the completion itself is the event; this is a second way of saying it.
     let _ = report(shared, request).await;
+}
+
+/// True for an eviction that says nothing about the run but that it is to be forgotten.
+fn is_mere_eviction(activation: &WorkflowActivation) -> bool {
+    let [job] = activation.jobs.as_slice() else { return false };
+    let Some(Variant::RemoveFromCache(eviction)) = &job.variant else { return false };
+    matches!(
+        eviction.reason(),
+        WireReason::CacheFull
+            | WireReason::WorkflowExecutionEnding
+            | WireReason::LangRequested
+            | WireReason::TaskNotFound
+            | WireReason::UnhandledCommand
+    )
 }
 
 fn name(execution: &WorkflowExecution) -> String {

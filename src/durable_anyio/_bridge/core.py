@@ -1,6 +1,6 @@
 """The Rust core as the rest of the package sees it: calls that are awaited, commands that are posted, receivers that are called.
 
-One pump per core waits for the core's descriptor, takes everything that waits, hands it on, and submits in one batch what the
+One pump per core watches the core's descriptor; a turn takes everything that waits, hands it on, and submits in one batch what the
 handlers posted meanwhile.
 """
 
@@ -19,7 +19,7 @@ import anyio
 
 from . import proto
 from .turns import Turns, Work
-from .wake import HostTask
+from .wake import open_pump
 
 if TYPE_CHECKING:
     from .._generated import durable_core as native
@@ -56,11 +56,26 @@ except PackageNotFoundError:  # run from a source tree that is not installed
 atexit.register(native.core_close_all)
 
 
+def _varint(number: int) -> bytes:
+    """As protobuf writes a number that is not negative."""
+    if number < 0x80:
+        return bytes((number,))
+    encoded = bytearray()
+    while number >= 0x80:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
 class Receiver(Protocol):
     """What a worker attaches: called on the host's thread, by the pump; must neither block nor raise."""
 
     def on_activation(self, activation: bytes) -> None:
         """An encoded `coresdk.workflow_activation.WorkflowActivation`."""
+
+    def on_eviction(self, run_id: str) -> None:
+        """A run is to be forgotten. Without an answer: nothing of it is open."""
 
     def on_activity(self, task: bytes) -> None:
         """An encoded `coresdk.activity_task.ActivityTask`."""
@@ -103,13 +118,13 @@ class Core:
         self._pending: dict[int, _Pending] = {}
         self._receivers: dict[int, Receiver] = {}
         self._next_id = 1
-        self._batch: list[Any] = []
+        self._batch: list[bytes] = []
         self._is_batching = False
         self._turns = Turns()
         self._is_closed = False
         self._end: Exception | None = None
         self._closed = anyio.Event()
-        self._pump = HostTask(self._run_pump, name="durable_anyio pump")
+        self._pump = open_pump(self._wake_fd, self._turn, self._on_pump_ended, name="durable_anyio pump")
 
     @classmethod
     async def open(cls) -> Core:
@@ -204,12 +219,22 @@ class Core:
 
         After `close` it does nothing: whoever answers late finds nobody to answer to.
         """
-        if self._end is not None:
-            return
+        if self._end is None:
+            self._post(_Commands(commands=[command]).SerializeToString())
+
+    def post_workflow_completion(self, worker: int, completion: bytes) -> None:
+        """Sends an encoded `coresdk.workflow_completion.WorkflowActivationCompletion` of a worker, as `post` does."""
+        if self._end is None:
+            # By hand: it is what is sent most, and three messages round some bytes cost more than the bytes.
+            inner = b"\x08" + _varint(worker) + b"\x12" + _varint(len(completion)) + completion
+            inner = b"\x3a" + _varint(len(inner)) + inner
+            self._post(b"\x0a" + _varint(len(inner)) + inner)
+
+    def _post(self, encoded: bytes) -> None:
         if self._is_batching:
-            self._batch.append(command)
+            self._batch.append(encoded)
         else:
-            native.core_submit(self._handle, _Commands(commands=[command]).SerializeToString())
+            native.core_submit(self._handle, encoded)
 
     def do_in_turns(self, work: Work, budget_seconds: float) -> None:
         """Does `work` on the host's thread, a slice at a time; other tasks of the host run between two slices.
@@ -257,59 +282,70 @@ class Core:
         _warn("a client was never closed; hint: use `async with Client.connect(…)`", ResourceWarning, source=self, stacklevel=2)
         native.core_close(self._handle)
 
-    async def _run_pump(self) -> None:
-        reason: Exception | None = None
+    def _turn(self) -> bool:
+        """Takes what waits and hands it on; True: once more, when the host's other tasks have had their turn."""
         try:
-            while True:
-                if self._turns:
-                    # One more than below: Trio shuffles what is ready, so that after a single one the pump may run twice in a row.
-                    await anyio.lowlevel.checkpoint()
-                else:
-                    await anyio.wait_readable(self._wake_fd)
-                self._is_batching = True
-                self._drain()
-                self._turns.run_slice()
-                self._submit()
-                # A crossing gives up the interpreter's lock, which costs more than a command does. So the tasks that were just woken
-                # get their turn first, and what they send goes together.
-                await anyio.lowlevel.checkpoint()
+            if self._is_batching:
                 self._is_batching = False
                 self._submit()
+                return bool(self._turns)
+            self._is_batching = True
+            has_woken = self._drain()
+            self._turns.run_slice()
+            self._submit()
+            # A crossing gives up the interpreter's lock, which costs more than a command does. So the tasks that were just woken
+            # get their turn first, and what they send goes together.
+            self._is_batching = has_woken
+            return has_woken or bool(self._turns)
         except Exception as error:
             logger.exception("the connection between Python and Rust broke; please report it")
-            reason = error
-        finally:
-            self._is_batching = False
-            # Also when the loop ends or the host cancels everything: nobody may wait for an answer that nobody reads.
-            self._finish(reason)
+            self._finish(error)
+            self._pump.cancel()
+            return False
 
-    def _drain(self) -> None:
+    def _on_pump_ended(self) -> None:
+        self._is_batching = False
+        # Also when the host cancels everything: nobody may wait for an answer that nobody reads.
+        self._finish(None)
+
+    def _drain(self) -> bool:
+        """Hands on what waits. True: some of it is for tasks of the host, which may have something to send now."""
+        is_for_tasks = False
         for item in _Items.FromString(native.core_drain(self._handle, DRAIN_LIMIT)).items:
             try:
-                self._handle_item(item)
+                is_for_tasks |= self._handle_item(item)
             except Exception:
                 logger.exception("an item of the core could not be handled; please report it")
+        return is_for_tasks
 
     def _submit(self) -> None:
         """Sends what was posted since the last time."""
         if self._batch and self._end is None:
             batch, self._batch = self._batch, []
-            native.core_submit(self._handle, _Commands(commands=batch).SerializeToString())
+            # Encoded messages of one kind behind each other are one message with all that is in them.
+            native.core_submit(self._handle, b"".join(batch) if len(batch) > 1 else batch[0])
 
-    def _handle_item(self, item: Any) -> None:
-        match item.WhichOneof("kind"):
-            case "answer":
-                self._handle_answer(item.answer)
-            case "activation":
-                receiver = self._receivers.get(item.activation.worker)
-                if receiver is not None:
-                    receiver.on_activation(item.activation.activation)
-            case "activity":
-                receiver = self._receivers.get(item.activity.worker)
-                if receiver is not None:
-                    receiver.on_activity(item.activity.task)
-            case "event":
-                self._handle_event(item.event)
+    def _handle_item(self, item: Any) -> bool:
+        kind = item.WhichOneof("kind")
+        if kind == "activation":
+            receiver = self._receivers.get(item.activation.worker)
+            if receiver is not None:
+                receiver.on_activation(item.activation.activation)
+            return False
+        if kind == "eviction":
+            receiver = self._receivers.get(item.eviction.worker)
+            if receiver is not None:
+                receiver.on_eviction(item.eviction.run_id)
+            return False
+        if kind == "answer":
+            self._handle_answer(item.answer)
+        elif kind == "activity":
+            receiver = self._receivers.get(item.activity.worker)
+            if receiver is not None:
+                receiver.on_activity(item.activity.task)
+        elif kind == "event":
+            self._handle_event(item.event)
+        return True
 
     def _handle_answer(self, answer: Any) -> None:
         pending = self._pending.pop(answer.id, None)

@@ -9,21 +9,24 @@ use crate::{Sink, WorkerEvent};
 
 pub(super) struct TestSink {
     activations: mpsc::UnboundedSender<WorkflowActivation>,
+    evictions: mpsc::UnboundedSender<String>,
     activities: mpsc::UnboundedSender<ActivityTask>,
     pub events: Mutex<Vec<WorkerEvent>>,
 }
 
 pub(super) struct Items {
     pub activations: mpsc::UnboundedReceiver<WorkflowActivation>,
+    pub evictions: mpsc::UnboundedReceiver<String>,
     pub activities: mpsc::UnboundedReceiver<ActivityTask>,
 }
 
 impl TestSink {
     pub fn new() -> (Arc<TestSink>, Items) {
         let (activations, activation_items) = mpsc::unbounded_channel();
+        let (evictions, eviction_items) = mpsc::unbounded_channel();
         let (activities, activity_items) = mpsc::unbounded_channel();
-        let sink = TestSink { activations, activities, events: Mutex::default() };
-        (Arc::new(sink), Items { activations: activation_items, activities: activity_items })
+        let sink = TestSink { activations, evictions, activities, events: Mutex::default() };
+        (Arc::new(sink), Items { activations: activation_items, evictions: eviction_items, activities: activity_items })
     }
 
     pub fn has_event(&self, part: &str) -> bool {
@@ -34,6 +37,9 @@ impl TestSink {
 impl Sink for TestSink {
     fn activation(&self, activation: WorkflowActivation) {
         let _ = self.activations.send(activation);
+    }
+    fn eviction(&self, run_id: String) {
+        let _ = self.evictions.send(run_id);
     }
     fn activity(&self, task: ActivityTask) {
         let _ = self.activities.send(task);
