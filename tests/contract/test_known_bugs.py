@@ -269,7 +269,8 @@ async def ran(name: str) -> None:
 @pytest.mark.parametrize("cached", [1000, 0], ids=["cached", "uncached"])
 async def test_heartbeats_of_a_workflow_task_do_not_run_its_local_activities_again(client: Client, unique: str, cached: int) -> None:
     async with worker(client, unique, max_cached_workflows=cached):
-        handle = await start(client, unique, Gated.run, unique, task_timeout=SECOND)
+        # A task that a busy machine does not answer in time is repeated, and its local activities with it: time enough, then.
+        handle = await start(client, unique, Gated.run, unique, task_timeout=5 * SECOND)
         await ran(unique)
 
         async def has_beaten() -> bool:
