@@ -45,6 +45,13 @@ SOURCE = Difference(r".*\.source", None, "<set>", "our failures name where they 
 EVERYWHERE = [
     SOURCE,
     Difference(r".*\.worker_version(_stamp)?", {"build_id": "<set>"}, None, "we name a build only where the program does"),
+    Difference(
+        r"shutdown\[\d+\]\.worker_heartbeat",
+        "<set>",
+        None,
+        "a worker may stop before it has heard that its namespace takes them",
+        sometimes=True,
+    ),
     Difference(r"workflow\[\d+\]\.worker_instance_key", "<set>", None, "we say it with polls, heartbeats and the shutdown"),
     Difference(r"workflow\[\d+\]\.metering_metadata", {}, None, "it says nothing"),
     Difference(

@@ -45,6 +45,11 @@ impl History {
         self.events.iter().take(end_of_next(&self.events).map_or(0, |end| end + 1))
     }
 
+    /// The first event of a command among what is left.
+    pub(crate) fn first_command(&self) -> Option<&HistoryEvent> {
+        self.events.iter().find(|event| event.is_command_event())
+    }
+
     /// The first completed task among what is left.
     pub(crate) fn peek_completed(&self) -> Option<&WorkflowTaskCompletedEventAttributes> {
         self.events.iter().find_map(|event| match &event.attributes {

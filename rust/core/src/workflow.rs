@@ -288,6 +288,10 @@ impl Workflow {
         if is_last {
             self.deliver_updates_before(i64::MAX);
         }
+        if let Some(event) = self.history.first_command().filter(|_| self.is_closed) {
+            let (event_id, kind) = (event.event_id, event.event_type().as_str_name());
+            return Err(Fault::Nondeterminism(format!("the history has event {event_id} ({kind}) after the workflow's end")));
+        }
         self.look_ahead()?;
         Ok(count)
     }

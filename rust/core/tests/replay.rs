@@ -215,3 +215,18 @@ fn an_event_that_workers_may_ignore_is_ignored() {
     run.handle_completion(completion(vec![start_timer(1)]));
     assert_eq!(names(&next_activation(&mut run)), ["FireTimer"]);
 }
+
+#[test]
+fn an_event_of_a_command_after_the_end_is_a_difference() {
+    let mut service = Service::new();
+    service.start_task();
+    service.add_completed(None);
+    service.completed();
+    service.timer_started("1");
+    let mut run = replayer();
+    run.handle_task(service.replay_task());
+    next_activation(&mut run);
+    run.handle_completion(completion(vec![complete_workflow()]));
+    let message = expect_eviction(&mut run);
+    assert!(message.contains("after the workflow's end"), "{message}");
+}
