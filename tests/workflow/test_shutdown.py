@@ -50,7 +50,7 @@ async def test_the_end_of_a_worker_in_a_task_group(env: WorkflowEnvironment, tas
         await worker.shutdown()
         ended = True
 
-    with anyio.fail_after(60):  # a task that the stopping worker took with it is given out again after 10 s, perhaps twice
+    with anyio.fail_after(20):
         async with anyio.create_task_group() as service:
             worker = make(env, task_queue)
             await service.start(worker.run)

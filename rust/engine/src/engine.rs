@@ -13,7 +13,7 @@ use std::{
 };
 
 use crossbeam_channel::{Sender, TrySendError, bounded};
-use durable_client::{CallOptions, Code, RawCall, RawFuture, Request, Service, ServiceFuture, Status};
+use durable_client::{CallOptions, Code, RawCall, RawFuture, Request, Response, Service, ServiceFuture, Status};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -158,8 +158,8 @@ impl Service for Engine {
                 }
                 Err(TrySendError::Disconnected(_)) => return Err(shared.gone()),
             }
-            let mut guard = Guard { id, shared: &shared, armed: true };
-            let answer = receiver.await;
+            let mut guard = Guard { id, shared: &shared, receiver, armed: true };
+            let answer = (&mut guard.receiver).await;
             guard.armed = false;
             answer.unwrap_or_else(|_| Err(shared.gone()))
         })
@@ -199,17 +199,24 @@ impl Service for Engine {
     }
 }
 
-/// Tells the writer that a caller gave up.
+/// Tells the writer that a caller gave up, and gives back what had been said to it already: it may be a task.
 struct Guard<'a> {
     id: u64,
     shared: &'a Shared,
+    receiver: oneshot::Receiver<Result<Response, Status>>,
     armed: bool,
 }
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         if self.armed {
-            let _ = self.shared.sender.try_send(Message::Gone(self.id));
+            // Closed first: what is not there now is not said any more, and the writer notices by itself.
+            self.receiver.close();
+            let message = match self.receiver.try_recv() {
+                Ok(Ok(response)) => Message::Undelivered(Box::new(response)),
+                _ => Message::Gone(self.id),
+            };
+            let _ = self.shared.sender.try_send(message);
         }
     }
 }

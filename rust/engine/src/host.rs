@@ -40,6 +40,8 @@ pub enum Message {
     Call(CallId, Request, Caller, Sender),
     Operate(Operation, oneshot::Sender<Result<Vec<u8>, Status>>),
     Gone(CallId),
+    /// An answer that its caller did not wait for.
+    Undelivered(Box<Response>),
     /// The attempt of this token goes on outside of this process.
     Release(Vec<u8>),
     Advance(Duration, oneshot::Sender<()>),
@@ -165,6 +167,7 @@ impl Host {
                     self.world.gone(id);
                     self.senders.remove(&id);
                 }
+                Message::Undelivered(response) => self.world.undelivered(*response),
                 Message::Release(token) => self.world.release_activity(&token),
                 Message::Advance(by, sender) => self.advances.push((self.last.saturating_add(nanos(by)), sender)),
                 Message::Stop => stop = true,

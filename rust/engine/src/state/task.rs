@@ -167,7 +167,9 @@ impl World {
         let run = self.runs.get(&token.run_key)?;
         let name = match kind {
             Kind::Activity => run.activities.get(&token.scheduled_event_id)?.queue().to_owned(),
-            Kind::Workflow if run.record.task.as_ref().is_some_and(|task| task.sticky) => run.record.sticky_queue.clone(),
+            Kind::Workflow if run.record.task.as_ref().is_some_and(|task| task.sticky) && !run.record.sticky_queue.is_empty() => {
+                run.record.sticky_queue.clone()
+            }
             Kind::Workflow => run.task_queue().to_owned(),
         };
         Some((kind, name))
@@ -469,10 +471,13 @@ impl World {
                 self.waiting.remove(&call);
                 self.reply(call, Ok(api::PollWorkflowTaskQueueResponse::default().into()));
             }
-            // Its workflow tasks are their runs' and find their way from there; a query is nobody's but its caller's.
+            // Its workflow tasks are their runs' and find their way from there; a query is nobody's but its caller's, and a task that was
+            // handed out to nobody is started.
             for task in queue.tasks {
-                if let Task::Query(id) = task {
-                    self.route_query_again(id);
+                match task {
+                    Task::Query(id) => self.route_query_again(id),
+                    Task::Again(response) => self.undelivered(*response),
+                    Task::Workflow(_) | Task::Activity(..) => {}
                 }
             }
         }
