@@ -302,6 +302,9 @@ class Core:
             self._finish(error)
             self._pump.cancel()
             return False
+        except BaseException:  # an interrupt, which the host may survive
+            self._is_batching = False
+            raise
 
     def _on_pump_ended(self) -> None:
         self._is_batching = False
